@@ -1,0 +1,239 @@
+// The params and results of every API method as plain structs. Each struct lists its fields once (protocol/schema.hpp);
+// reading, writing and the OpenRPC schemas all come from that list. Times are RFC 3339 UTC with milliseconds.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "protocol/jsonrpc.hpp"
+#include "protocol/result.hpp"
+
+namespace cmssh::api {
+
+inline constexpr int kProtocolVersion = 1;
+
+enum class SessionState { Starting, Running, Unreachable, Exited, Killed, Lost };
+enum class ConnectionState { Connecting, Up, Degraded, Backoff, NeedsAuth, Draining, Idle, Failed };
+[[nodiscard]] std::string_view to_string(SessionState state);
+[[nodiscard]] std::string_view to_string(ConnectionState state);
+[[nodiscard]] bool ended(SessionState state);  // exited, killed or lost
+
+struct Server {
+    std::string user;
+    std::string host;
+    int port = 22;
+    std::optional<std::string> via;  // null where there is no hop
+    std::string key;
+};
+
+struct TmuxPlace {
+    std::string socket;
+    std::string session;
+};
+
+struct Session {
+    std::string id;
+    std::string name;
+    std::string ctx;
+    Server server;
+    std::vector<std::string> command;
+    std::optional<std::string> cwd;
+    SessionState state = SessionState::Starting;
+    std::optional<int> exit_code;
+    std::optional<std::string> signal;  // "TERM"
+    std::optional<std::string> reason;
+    std::string created_at;
+    std::optional<std::string> ended_at;
+    std::string as_of;
+    TmuxPlace tmux;
+};
+
+struct Channels {
+    int used = 0;
+    int max = 0;
+    int queued = 0;
+};
+
+struct Rtt {
+    double last = 0;
+    double p50 = 0;
+    double p95 = 0;
+};
+
+struct Probes {
+    std::uint64_t ok = 0;
+    std::uint64_t failed = 0;
+    std::optional<std::string> last_at;
+};
+
+struct LastError {
+    std::string kind;
+    std::string message;
+    std::string at;
+    std::optional<std::string> ssh_stderr;
+    std::optional<std::string> hint;
+};
+
+struct Connection {
+    Server server;
+    ConnectionState state = ConnectionState::Idle;
+    int refs = 0;
+    int sessions = 0;  // not ended
+    int leases = 0;
+    Channels channels;
+    std::optional<int> master_pid;
+    bool adopted = false;
+    std::string control_path;
+    std::uint64_t reused_count = 0;
+    std::uint64_t handshakes = 0;
+    std::uint64_t reconnects = 0;
+    std::string since;    // in this state
+    double uptime_s = 0;  // of the master
+    std::optional<Rtt> rtt_ms;
+    Probes probes;
+    std::optional<LastError> last_error;
+    std::optional<std::string> retry_at;
+    std::optional<double> linger_s;  // what is left of the linger
+};
+
+struct DaemonStats {
+    int pid = 0;
+    std::string version;
+    double uptime_s = 0;
+    std::uint64_t rss_bytes = 0;
+    double cpu_s = 0;
+    int clients = 0;
+    std::uint64_t requests = 0;
+    std::uint64_t errors = 0;
+    bool unsaved = false;
+};
+
+struct Size {
+    int cols = 80;
+    int rows = 24;
+};
+
+struct Empty {};
+
+struct StartParams {
+    std::optional<std::string> ctx;
+    std::vector<std::string> command;
+    std::optional<std::string> name;
+    std::optional<std::string> cwd;
+    std::map<std::string, std::string> env;
+    std::optional<Size> size;
+    std::optional<std::string> request_id;
+    std::optional<std::string> auth_sock;
+    bool interactive = false;
+};
+struct StartResult {
+    Session session;
+    Connection connection;
+    bool reused = false;
+};
+
+struct ListParams {
+    std::optional<std::string> ctx;
+    bool all = false;
+    std::optional<SessionState> state;
+};
+struct ListResult {
+    std::vector<Session> sessions;
+};
+
+struct SessionParams {  // get
+    std::string session;
+};
+struct SessionResult {  // get, wait
+    Session session;
+};
+
+struct KillParams {
+    std::string session;
+    std::optional<std::string> signal;  // "TERM", "SIGTERM" or "15"
+    bool forget = false;
+};
+struct KillResult {
+    Session session;
+    bool pending = false;
+};
+
+struct WaitParams {
+    std::string session;
+    std::optional<std::int64_t> timeout_ms;
+};
+
+struct ConnectParams {
+    std::string ctx;
+    std::optional<std::string> auth_sock;
+    bool interactive = false;
+};
+struct ConnectResult {
+    Connection connection;
+    bool reused = false;
+};
+
+struct DisconnectParams {
+    std::string ctx;
+    bool force = false;
+};
+struct ConnectionResult {
+    Connection connection;
+};
+
+struct CheckParams {
+    std::optional<std::string> ctx;
+};
+struct ConnectionsResult {
+    std::vector<Connection> connections;
+};
+
+struct StatsResult {
+    std::vector<Connection> connections;
+    std::map<std::string, int> connection_stats;  // server key → sessions not ended
+    int total_connections = 0;                    // live masters
+    int total_sessions = 0;
+    int total_refs = 0;
+    std::uint64_t handshakes = 0;
+    std::uint64_t handshakes_saved = 0;
+    DaemonStats daemon;
+};
+
+struct Context {
+    std::string name;
+    std::optional<Server> server;  // null where `ssh -G` has not been asked yet or refused
+    std::string source;            // "config", "ssh_config" or "destination"
+    bool is_default = false;       // "default" on the wire
+};
+struct ContextsResult {
+    std::vector<Context> contexts;
+};
+
+struct VersionResult {
+    std::string version;
+    int protocol = kProtocolVersion;
+    std::vector<std::string> capabilities;
+};
+
+// Notification `progress`: what a call that waits for a login is waiting for.
+struct Progress {
+    Json id;  // of the request
+    std::string ctx;
+    std::string server;  // key
+    std::string phase;   // "resolving", "connecting", "opening_tmux"
+};
+
+// Strict readers: an unknown, missing, mistyped or out-of-range field is an InvalidParams error that names it.
+// Writers put every field, null where it is unset. Instantiated in methods.cpp for every struct above.
+template <typename T>
+[[nodiscard]] Result<T> read(const Json& json);
+template <typename T>
+[[nodiscard]] Json write(const T& value);
+
+// The OpenRPC 1.3 document that rpc.discover returns.
+[[nodiscard]] const Json& openrpc_document(const std::string& version);
+
+}  // namespace cmssh::api
