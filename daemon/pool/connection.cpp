@@ -1,0 +1,541 @@
+#include "daemon/pool/connection.hpp"
+
+#include <asio/experimental/awaitable_operators.hpp>
+
+#include <utility>
+
+#include "daemon/base/log.hpp"
+#include "protocol/names.hpp"
+
+namespace cmssh {
+namespace {
+
+// SIGTERM, then SIGKILL: a master that is told to go is gone by then.
+constexpr Duration kEndDeadline = std::chrono::seconds(3);
+// A tmux that ends as soon as it is asked is not asked again in a tight loop.
+constexpr Duration kReopenPause = std::chrono::seconds(1);
+constexpr std::size_t kMaxProbeOutput = 4096;
+
+}  // namespace
+
+Hold::Hold(Connection& connection, HoldKind kind) : connection_(&connection), kind_(kind) {
+    connection_->change_refs(kind_, 1);
+}
+
+Hold::~Hold() {
+    if (connection_ != nullptr) {
+        connection_->change_refs(kind_, -1);
+    }
+}
+
+Hold& Hold::operator=(Hold&& other) noexcept {
+    if (this != &other) {
+        const Hold released = std::move(*this);
+        connection_ = std::exchange(other.connection_, nullptr);
+        kind_ = other.kind_;
+    }
+    return *this;
+}
+
+Connection::Connection(ConnectionServices& services, ServerKey key, std::string control_path, bool pinned)
+    : services_(services),
+      key_(std::move(key)),
+      key_text_(key_.text()),
+      control_path_(std::move(control_path)),
+      machine_(services.clock.now(), pinned),
+      since_ms_(services.clock.wall_ms()),
+      changed_(services.clock),
+      deadline_changed_(services.clock),
+      tasks_(services.executor, services.clock) {
+    tasks_.spawn(key_text_, follow_deadline());
+}
+
+void Connection::set_route(SshRoute route, SshConfigDump dump) {
+    route_ = std::move(route);
+    dump_ = std::move(dump);
+}
+
+MachineSettings Connection::settings() const {
+    const auto& pool = services_.config.pool;
+    MachineSettings settings;
+    if (pool.control_persist) {
+        settings.linger = *pool.control_persist;
+    }
+    settings.backoff = {.initial = pool.backoff_initial, .max = pool.backoff_max};
+    settings.unhealthy_after = pool.unhealthy_after;
+    return settings;
+}
+
+Instant Connection::connect_deadline() const {
+    return services_.clock.now() + services_.config.pool.connect_timeout;
+}
+
+void Connection::feed(const ConnectionMachine::Event& event) {
+    const auto before = machine_.state();
+    const auto action = machine_.on(event, settings(), services_.clock.now(), services_.unit_random());
+    if (machine_.state() != before) {
+        since_ms_ = services_.clock.wall_ms();
+        log_info(key_text_, std::string(to_string(before)) + " -> " + std::string(to_string(machine_.state())));
+    }
+    deadline_changed_.notify_all();
+    changed_.notify_all();
+    act(action);
+}
+
+void Connection::act(ConnectionMachine::Action action) {
+    switch (action) {
+        case ConnectionMachine::Action::None:
+            return;
+        case ConnectionMachine::Action::LogIn:
+            ++attempts_;
+            tasks_.spawn(key_text_, log_in());
+            return;
+        case ConnectionMachine::Action::EndMaster:
+            tasks_.spawn(key_text_, end_master(master_));
+            return;
+    }
+}
+
+void Connection::change_refs(HoldKind kind, int by) {
+    (kind == HoldKind::Session ? sessions_ : leases_) += by;
+    feed(ConnectionMachine::RefsChanged{.refs = sessions_ + leases_, .leases = leases_});
+}
+
+void Connection::set_phase(std::string phase) {
+    phase_ = std::move(phase);
+    changed_.notify_all();
+}
+
+void Connection::note_error(const Error& error) {
+    api::LastError last;
+    last.kind = error_info(error.kind).name;
+    last.message = error.message;
+    last.at = format_time(services_.clock.wall_ms());
+    last.ssh_stderr = error.ssh_stderr;
+    if (!error.hint.empty()) {
+        last.hint = error.hint;
+    }
+    last_error_ = std::move(last);
+    log_warn(key_text_, std::string(error_info(error.kind).name) + ": " + error.message);
+}
+
+asio::awaitable<void> Connection::follow_deadline() {
+    while (!shutting_down_) {
+        const auto deadline = machine_.deadline();
+        const bool changed = co_await deadline_changed_.wait_until(deadline.value_or(Instant::max()));
+        if (!changed && !shutting_down_) {
+            feed(ConnectionMachine::TimeCame{});
+        }
+    }
+}
+
+asio::awaitable<void> Connection::log_in() {
+    const std::uint64_t attempt = attempts_;
+    const auto result = co_await log_in_once();
+    if (shutting_down_) {
+        co_return;
+    }
+    if (attempt != attempts_ || machine_.state() != ConnectionMachine::State::Connecting) {
+        // Disconnected meanwhile. What came up is ended; a later attempt waits for that in log_in_once().
+        if (result) {
+            co_await end_master(master_);
+        }
+        co_return;
+    }
+    if (!result) {
+        attempt_error_ = result.error();
+        note_error(result.error());
+        feed(ConnectionMachine::LoginFailed{.kind = result.error().kind});
+        co_return;
+    }
+    attempt_error_.reset();
+    good_auth_sock_ = wanted_auth_sock_;
+    feed(ConnectionMachine::LoggedIn{.adopted = master_->adopted()});
+    if (tmux() != nullptr) {
+        services_.observer.on_reachable(*this);
+    }
+}
+
+asio::awaitable<Result<void>> Connection::log_in_once() {
+    set_phase("queued");
+    auto slot = co_await services_.slots.acquire();
+    while (master_ != nullptr) {
+        co_await changed_.wait_until(connect_deadline());
+    }
+    set_phase("connecting");
+    tmux_error_.reset();
+    LaunchRequest request;
+    request.route = route_;
+    request.key = key_;
+    request.dump = dump_;
+    request.control_path = control_path_;
+    request.auth_sock = wanted_auth_sock_ ? wanted_auth_sock_ : good_auth_sock_;
+    request.deadline = connect_deadline();
+    auto launched = co_await services_.launcher.launch(std::move(request));
+    if (!launched) {
+        co_return std::move(launched).error();
+    }
+    if (shutting_down_) {
+        (*launched)->release();
+        co_return Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
+    }
+    master_ = std::move(*launched);
+    master_since_ = services_.clock.now();
+    tasks_.spawn(key_text_, watch_master(master_));
+    set_phase("opening_tmux");
+    const auto opened = co_await open_tmux(connect_deadline());
+    if (master_ == nullptr || master_->dead()) {
+        co_return Error{.kind = ErrorKind::MasterLost,
+                        .message = "the connection to " + key_text_ + " was lost at once"};
+    }
+    if (!opened && opened.error().kind == ErrorKind::Timeout && master_->adopted()) {
+        // Somebody's master on a dead path: theirs to end, and of no use to us.
+        master_->release();
+        master_.reset();
+        Error error{.kind = ErrorKind::ConnectFailed,
+                    .message = "the ssh master that listens on " + control_path_ + " does not reach " + key_text_,
+                    .hint = "ssh -O exit -S " + control_path_ + " " + route_.destination.host};
+        error.server = key_text_;
+        co_return error;
+    }
+    // Without a tmux the server can still be reached: the error is for who needs tmux.
+    co_return Result<void>();
+}
+
+asio::awaitable<void> Connection::watch_master(std::shared_ptr<Master> master) {
+    co_await master->wait_for_death();
+    if (!master->dead() || master_ != master) {
+        co_return;
+    }
+    master_.reset();
+    master_since_.reset();
+    drop_tmux();
+    if (machine_.state() == ConnectionMachine::State::Up || machine_.state() == ConnectionMachine::State::Degraded) {
+        Error error{.kind = ErrorKind::MasterLost,
+                    .message = "the ssh master (pid " + std::to_string(master->pid()) + ") ended"};
+        note_error(error);
+    }
+    services_.observer.on_unreachable(*this);
+    feed(ConnectionMachine::MasterDied{});
+}
+
+asio::awaitable<void> Connection::end_master(std::shared_ptr<Master> master) {
+    drop_tmux();
+    if (master == nullptr) {
+        feed(ConnectionMachine::MasterDied{});
+        co_return;
+    }
+    co_await master->end(services_.clock.now() + kEndDeadline);
+    if (!master->dead()) {
+        // Not even SIGKILL ended it (a process stuck in the kernel): nothing more can be done from here.
+        log_error(key_text_, "the ssh master " + std::to_string(master->pid()) + " does not end");
+        master->release();
+        if (master_ == master) {
+            master_.reset();
+            master_since_.reset();
+            services_.observer.on_unreachable(*this);
+            feed(ConnectionMachine::MasterDied{});
+        }
+    }
+}
+
+TmuxChannel* Connection::tmux() {
+    return tmux_ != nullptr && tmux_->is_open() ? tmux_.get() : nullptr;
+}
+
+asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
+    opening_tmux_ = true;
+    const auto master = master_;
+    auto opened = co_await TmuxChannel::open(services_.executor, services_.clock, master, services_.config.sessions,
+                                             ownership(), deadline);
+    opening_tmux_ = false;
+    changed_.notify_all();
+    if (opened && (master != master_ || shutting_down_)) {
+        (*opened)->close();
+        co_await (*opened)->joined();
+        co_return Error{.kind = ErrorKind::MasterLost, .message = "the connection to " + key_text_ + " was lost"};
+    }
+    if (!opened) {
+        tmux_error_ = opened.error();
+        tmux_error_->server = key_text_;
+        note_error(*tmux_error_);
+        co_return *tmux_error_;
+    }
+    tmux_error_.reset();
+    tmux_ = std::move(*opened);
+    TmuxChannel::Listener listener;
+    listener.on_notification = [this](const tmux::Notification& notification) {
+        services_.observer.on_notification(*this, notification);
+    };
+    listener.on_closed = [this] {
+        drop_tmux();
+        services_.observer.on_unreachable(*this);
+        if (refs() > 0 && has_master() && !shutting_down_) {
+            tasks_.spawn(key_text_, reopen_tmux());
+        }
+    };
+    tmux_->set_listener(std::move(listener));
+    co_return Result<void>();
+}
+
+asio::awaitable<void> Connection::reopen_tmux() {
+    if (services_.clock.now() - tmux_reopened_at_ < kReopenPause) {
+        co_await changed_.wait_until(services_.clock.now() + kReopenPause);
+    }
+    tmux_reopened_at_ = services_.clock.now();
+    if (shutting_down_ || !has_master() || opening_tmux_ || tmux() != nullptr) {
+        co_return;
+    }
+    if (co_await open_tmux(connect_deadline())) {
+        services_.observer.on_reachable(*this);
+    }
+}
+
+void Connection::drop_tmux() {
+    if (tmux_ != nullptr) {
+        tmux_->close();
+        tasks_.spawn(key_text_, bury(std::move(tmux_)));
+    }
+}
+
+asio::awaitable<void> Connection::bury(std::unique_ptr<TmuxChannel> channel) {
+    co_await channel->joined();
+}
+
+asio::awaitable<Result<Connection::Ready>> Connection::ensure_up(Want want) {
+    using State = ConnectionMachine::State;
+    struct Waiting {
+        explicit Waiting(int& count) : count_(count) { ++count_; }
+        ~Waiting() { --count_; }
+        int& count_;
+    };
+    const Waiting waiting(waiting_);
+    while (!shutting_down_) {
+        switch (machine_.state()) {
+            case State::Up:
+            case State::Degraded:
+                if (has_master()) {
+                    ++reused_count_;
+                    co_return Ready{};
+                }
+                break;  // its death is about to be told
+            case State::Draining:
+                break;
+            case State::Connecting:
+                co_return co_await wait_for_login(want, false);
+            case State::Idle:
+            case State::Backoff:
+            case State::NeedsAuth:
+            case State::Failed:
+                wanted_auth_sock_ = want.auth_sock;
+                feed(ConnectionMachine::Wanted{});
+                co_return co_await wait_for_login(want, true);
+        }
+        co_await changed_.wait();
+    }
+    co_return Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
+}
+
+asio::awaitable<Result<Connection::Ready>> Connection::wait_for_login(Want& want, bool ours) {
+    const std::uint64_t attempt = attempts_;
+    std::string told;
+    while (machine_.state() == ConnectionMachine::State::Connecting && attempts_ == attempt && !shutting_down_) {
+        if (want.progress && phase_ != told) {
+            told = phase_;
+            want.progress(told);
+        }
+        co_await changed_.wait();
+    }
+    if (shutting_down_) {
+        co_return Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
+    }
+    if (attempt_error_) {
+        co_return *attempt_error_;
+    }
+    if (!has_master()) {
+        Error error{.kind = ErrorKind::Cancelled,
+                    .message = key_text_ + " was disconnected while it was being connected"};
+        error.server = key_text_;
+        co_return error;
+    }
+    Ready ready;
+    ready.logged_in = true;
+    ready.reused = !ours || master_->adopted();
+    if (ready.reused) {
+        ++reused_count_;
+    }
+    co_return ready;
+}
+
+asio::awaitable<Result<Connection::ReadyTmux>> Connection::ensure_tmux(Want want) {
+    auto ready = co_await ensure_up(std::move(want));
+    if (!ready) {
+        co_return std::move(ready).error();
+    }
+    while (opening_tmux_) {
+        co_await changed_.wait();
+    }
+    if (tmux() == nullptr) {
+        if (ready->logged_in && tmux_error_) {
+            if (!ready->reused) {
+                // A login that serves nobody is not left behind.
+                end_if_unused();
+            }
+            co_return *tmux_error_;
+        }
+        if (!has_master()) {
+            Error error{.kind = ErrorKind::MasterLost, .message = "the connection to " + key_text_ + " was lost"};
+            error.server = key_text_;
+            co_return error;
+        }
+        const auto opened = co_await open_tmux(connect_deadline());
+        if (!opened) {
+            co_return opened.error();
+        }
+        services_.observer.on_reachable(*this);
+    }
+    ReadyTmux result;
+    result.channel = tmux();
+    result.reused = ready->reused;
+    if (result.channel == nullptr) {
+        co_return Error{.kind = ErrorKind::MasterLost, .message = "the connection to " + key_text_ + " was lost"};
+    }
+    co_return result;
+}
+
+asio::awaitable<Result<RemoteOutput>> Connection::run(std::string command, Instant deadline) {
+    while (running_command_) {
+        if (!co_await changed_.wait_until(deadline)) {
+            co_return Error{.kind = ErrorKind::Timeout, .message = "no channel to " + key_text_ + " was free in time"};
+        }
+    }
+    const auto master = master_;
+    if (master == nullptr) {
+        co_return Error{.kind = ErrorKind::MasterLost, .message = "the connection to " + key_text_ + " was lost"};
+    }
+    running_command_ = true;
+    auto output = co_await run_remote(services_.clock, *master, std::move(command), deadline, kMaxProbeOutput);
+    running_command_ = false;
+    changed_.notify_all();
+    co_return output;
+}
+
+asio::awaitable<Result<Duration>> Connection::probe_path(Instant deadline) {
+    if (auto* channel = tmux(); channel != nullptr) {
+        co_return co_await channel->round_trip(deadline);
+    }
+    const Instant begin = services_.clock.now();
+    const auto output = co_await run("exec true", deadline);
+    if (!output) {
+        co_return output.error();
+    }
+    co_return services_.clock.now() - begin;
+}
+
+asio::awaitable<void> Connection::check() {
+    using asio::experimental::awaitable_operators::operator&&;
+    const auto master = master_;
+    if (master == nullptr) {
+        co_return;
+    }
+    const Instant deadline = services_.clock.now() + services_.config.pool.health_timeout;
+    const auto [process, path] = co_await (master->check(deadline) && probe_path(deadline));
+    probed_at_ms_ = services_.clock.wall_ms();
+    if (master != master_) {
+        co_return;
+    }
+    if (process && path) {
+        ++probes_ok_;
+        rtt_.add(*path);
+        feed(ConnectionMachine::ProbeAnswered{});
+        co_return;
+    }
+    ++probes_failed_;
+    note_error(process ? path.error() : process.error());
+    feed(ConnectionMachine::ProbeFailed{});
+}
+
+asio::awaitable<Result<void>> Connection::disconnect(bool force, Instant deadline) {
+    feed(ConnectionMachine::DisconnectAsked{.force = force});
+    while (machine_.state() == ConnectionMachine::State::Draining && !shutting_down_) {
+        if (!co_await changed_.wait_until(deadline)) {
+            Error error{.kind = ErrorKind::Timeout,
+                        .message = key_text_ + " is still in use: " + std::to_string(leases_) + " lease(s)",
+                        .hint = "cmctl disconnect --force"};
+            error.server = key_text_;
+            co_return error;
+        }
+    }
+    co_return Result<void>();
+}
+
+void Connection::end_if_unused() {
+    if (refs() == 0 && waiting_ <= 1) {
+        feed(ConnectionMachine::DisconnectAsked{.force = true});
+    }
+}
+
+asio::awaitable<void> Connection::shut_down() {
+    shutting_down_ = true;
+    drop_tmux();
+    if (master_ != nullptr) {
+        master_->release();
+    }
+    changed_.notify_all();
+    deadline_changed_.notify_all();
+    co_await tasks_.join_until(Instant::max());
+}
+
+api::Server Connection::server() const {
+    api::Server server;
+    server.user = key_.user;
+    server.host = key_.host;
+    server.port = key_.port;
+    if (!key_.via.empty()) {
+        server.via = key_.via;
+    }
+    server.key = key_text_;
+    return server;
+}
+
+api::Connection Connection::describe() const {
+    const Instant now = services_.clock.now();
+    const auto seconds = [](Duration duration) { return std::chrono::duration<double>(duration).count(); };
+    api::Connection connection;
+    connection.server = server();
+    connection.state = machine_.state();
+    connection.refs = refs();
+    connection.sessions = sessions_;
+    connection.leases = leases_;
+    connection.channels.used = (tmux_ != nullptr && tmux_->is_open() ? 1 : 0) + (running_command_ ? 1 : 0);
+    connection.channels.max = services_.config.pool.max_channels;
+    if (has_master()) {
+        connection.master_pid = master_->pid();
+        connection.adopted = master_->adopted();
+        connection.uptime_s = master_since_ ? seconds(now - *master_since_) : 0;
+    }
+    connection.control_path = control_path_;
+    connection.reused_count = reused_count_;
+    connection.handshakes = machine_.handshakes();
+    connection.reconnects = machine_.reconnects();
+    connection.since = format_time(since_ms_);
+    connection.rtt_ms = rtt_.summary();
+    connection.probes.ok = probes_ok_;
+    connection.probes.failed = probes_failed_;
+    if (probed_at_ms_) {
+        connection.probes.last_at = format_time(*probed_at_ms_);
+    }
+    connection.last_error = last_error_;
+    if (const auto deadline = machine_.deadline()) {
+        const Duration left = std::max(*deadline - now, Duration::zero());
+        if (machine_.state() == ConnectionMachine::State::Backoff) {
+            connection.retry_at = format_time(services_.clock.wall_ms() +
+                                              std::chrono::duration_cast<std::chrono::milliseconds>(left).count());
+        } else {
+            connection.linger_s = seconds(left);
+        }
+    }
+    return connection;
+}
+
+}  // namespace cmssh

@@ -1,0 +1,177 @@
+// The pool's entry for one server: carries out what ConnectionMachine decides. Owns the master and the tmux channel;
+// hands out Holds, which are its refs. Lives as long as the pool.
+#pragma once
+
+#include <asio/any_io_executor.hpp>
+#include <asio/awaitable.hpp>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "daemon/base/config.hpp"
+#include "daemon/base/event.hpp"
+#include "daemon/base/task_group.hpp"
+#include "daemon/pool/connect_slots.hpp"
+#include "daemon/pool/connection_machine.hpp"
+#include "daemon/pool/rtt.hpp"
+#include "daemon/ssh/identity.hpp"
+#include "daemon/ssh/master.hpp"
+#include "daemon/tmux/tmux_channel.hpp"
+#include "protocol/methods.hpp"
+
+namespace cmssh {
+
+class Connection;
+
+// What a connection tells the sessions on it.
+class ConnectionObserver {
+public:
+    virtual ~ConnectionObserver() = default;
+    // The server's tmux can be asked (again).
+    virtual void on_reachable(Connection& connection) = 0;
+    virtual void on_unreachable(Connection& connection) = 0;
+    virtual void on_notification(Connection& connection, const tmux::Notification& notification) = 0;
+};
+
+// What every connection of a pool needs; outlives them.
+struct ConnectionServices {
+    asio::any_io_executor executor;
+    Clock& clock;
+    const Config& config;
+    MasterLauncher& launcher;
+    ConnectSlots& slots;
+    ConnectionObserver& observer;
+    std::string owner;  // tmux::Ownership
+    std::function<double()> unit_random;
+};
+
+enum class HoldKind { Session, Lease };
+
+// One ref, given back by its destructor.
+class Hold {
+public:
+    Hold() = default;
+    Hold(Connection& connection, HoldKind kind);
+    ~Hold();
+    Hold(Hold&& other) noexcept : connection_(std::exchange(other.connection_, nullptr)), kind_(other.kind_) {}
+    Hold& operator=(Hold&& other) noexcept;
+
+private:
+    Connection* connection_ = nullptr;
+    HoldKind kind_ = HoldKind::Session;
+};
+
+class Connection {
+public:
+    Connection(ConnectionServices& services, ServerKey key, std::string control_path, bool pinned);
+    Connection(const Connection&) = delete;
+    Connection& operator=(const Connection&) = delete;
+
+    // The route and dump of the latest resolution: what the next login uses.
+    void set_route(SshRoute route, SshConfigDump dump);
+
+    struct Want {
+        std::optional<std::string> auth_sock;
+        std::function<void(std::string_view phase)> progress;  // only while a login is waited for
+    };
+    struct Ready {
+        bool reused = true;      // false: this call's need made the login
+        bool logged_in = false;  // a login was made, or waited for
+    };
+    // Up, with a master. Joins a login under way; otherwise makes one and fails with its error.
+    asio::awaitable<Result<Ready>> ensure_up(Want want);
+    // Up, with an open tmux channel. The channel is good until the next co_await.
+    struct ReadyTmux {
+        TmuxChannel* channel = nullptr;
+        bool reused = true;
+    };
+    asio::awaitable<Result<ReadyTmux>> ensure_tmux(Want want);
+    // nullptr while there is none.
+    [[nodiscard]] TmuxChannel* tmux();
+    // A command line on a channel of its own, one at a time. MasterLost where there is no master.
+    asio::awaitable<Result<RemoteOutput>> run(std::string command, Instant deadline);
+
+    // Both levels, now; what is not up is not brought up.
+    asio::awaitable<void> check();
+    // Returns once the master is gone, or, without force, when the leases did not end within the deadline (Timeout).
+    asio::awaitable<Result<void>> disconnect(bool force, Instant deadline);
+    // After a login that served nobody: ends the master unless somebody holds it by now.
+    void end_if_unused();
+    // Lets go of the master and ends every wait; the process and its sessions live on.
+    asio::awaitable<void> shut_down();
+
+    [[nodiscard]] const ServerKey& key() const { return key_; }
+    [[nodiscard]] const std::string& key_text() const { return key_text_; }
+    [[nodiscard]] tmux::Ownership ownership() const { return {services_.owner, key_text_}; }
+    [[nodiscard]] bool has_master() const { return master_ != nullptr && !master_->dead(); }
+    [[nodiscard]] bool busy() const { return sessions_ + leases_ > 0 || waiting_ > 0 || tasks_.size() > 1; }
+    [[nodiscard]] Instant since() const { return machine_.since(); }
+    [[nodiscard]] api::Server server() const;
+    [[nodiscard]] api::Connection describe() const;
+    [[nodiscard]] int refs() const { return sessions_ + leases_; }
+    [[nodiscard]] std::uint64_t handshakes() const { return machine_.handshakes(); }
+    [[nodiscard]] std::uint64_t reused_count() const { return reused_count_; }
+
+private:
+    friend class Hold;
+
+    void feed(const ConnectionMachine::Event& event);
+    void act(ConnectionMachine::Action action);
+    void change_refs(HoldKind kind, int by);
+    void set_phase(std::string phase);
+    void note_error(const Error& error);
+
+    asio::awaitable<void> log_in();
+    asio::awaitable<Result<void>> log_in_once();
+    asio::awaitable<void> watch_master(std::shared_ptr<Master> master);
+    asio::awaitable<void> end_master(std::shared_ptr<Master> master);
+    asio::awaitable<void> follow_deadline();
+    asio::awaitable<Result<void>> open_tmux(Instant deadline);
+    asio::awaitable<void> reopen_tmux();
+    asio::awaitable<Result<Duration>> probe_path(Instant deadline);
+    void drop_tmux();
+    asio::awaitable<void> bury(std::unique_ptr<TmuxChannel> channel);
+    asio::awaitable<Result<Ready>> wait_for_login(Want& want, bool ours);
+    [[nodiscard]] MachineSettings settings() const;
+    [[nodiscard]] Instant connect_deadline() const;
+
+    ConnectionServices& services_;
+    ServerKey key_;
+    std::string key_text_;
+    std::string control_path_;
+    SshRoute route_;
+    SshConfigDump dump_;
+    ConnectionMachine machine_;
+    std::shared_ptr<Master> master_;  // shared with the task that watches for its death
+    std::unique_ptr<TmuxChannel> tmux_;
+    bool opening_tmux_ = false;
+    std::optional<std::string> wanted_auth_sock_;  // of the call that wants the next login
+    std::optional<std::string> good_auth_sock_;    // of the last login that worked; in memory only
+    std::uint64_t attempts_ = 0;                   // logins begun
+    std::optional<Error> attempt_error_;           // of the last one that ended
+    std::optional<Error> tmux_error_;              // of the last try to open the channel
+    std::string phase_;
+    Instant tmux_reopened_at_{};
+    int sessions_ = 0;
+    int leases_ = 0;
+    int waiting_ = 0;  // calls in ensure_up
+    bool running_command_ = false;
+    std::uint64_t reused_count_ = 0;
+    RttWindow rtt_;
+    std::uint64_t probes_ok_ = 0;
+    std::uint64_t probes_failed_ = 0;
+    std::optional<std::int64_t> probed_at_ms_;
+    std::optional<api::LastError> last_error_;
+    std::int64_t since_ms_ = 0;
+    std::optional<Instant> master_since_;
+    bool shutting_down_ = false;
+    Event changed_;
+    Event deadline_changed_;
+    TaskGroup tasks_;
+};
+
+}  // namespace cmssh

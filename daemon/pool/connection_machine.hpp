@@ -1,0 +1,94 @@
+// The life of one connection as a pure state machine: events in, at most one action out, time and randomness passed in.
+// It decides; daemon/pool/connection.cpp acts. Refs are what keeps a connection: sessions not ended, and leases.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <variant>
+
+#include "daemon/base/clock.hpp"
+#include "daemon/pool/backoff.hpp"
+#include "protocol/errors.hpp"
+#include "protocol/methods.hpp"
+
+namespace cmssh {
+
+struct MachineSettings {
+    std::optional<Duration> linger;  // nullopt: for ever
+    BackoffLimits backoff;
+    int unhealthy_after = 2;
+};
+
+class ConnectionMachine {
+public:
+    using State = api::ConnectionState;
+
+    // Events.
+    struct Wanted {};  // a call needs the server
+    struct LoggedIn {
+        bool adopted = false;
+    };
+    struct LoginFailed {
+        ErrorKind kind = ErrorKind::ConnectFailed;
+    };
+    struct MasterDied {};
+    struct ProbeAnswered {};
+    struct ProbeFailed {};
+    struct RefsChanged {
+        int refs = 0;    // all of them
+        int leases = 0;  // of these
+    };
+    struct DisconnectAsked {
+        bool force = false;
+    };
+    struct TimeCame {};  // deadline() was reached
+    using Event = std::variant<Wanted, LoggedIn, LoginFailed, MasterDied, ProbeAnswered, ProbeFailed, RefsChanged,
+                               DisconnectAsked, TimeCame>;
+
+    enum class Action { None, LogIn, EndMaster };
+
+    // pinned: a prewarmed connection, kept without refs.
+    ConnectionMachine(Instant now, bool pinned) : since_(now), pinned_(pinned) {}
+
+    // unit_random: in [0, 1), for the jitter of a retry.
+    [[nodiscard]] Action on(const Event& event, const MachineSettings& settings, Instant now, double unit_random);
+
+    [[nodiscard]] State state() const { return state_; }
+    [[nodiscard]] Instant since() const { return since_; }
+    // When TimeCame is due: the end of the linger (up) or the next attempt (backoff).
+    [[nodiscard]] std::optional<Instant> deadline() const { return deadline_; }
+    [[nodiscard]] std::uint64_t handshakes() const { return handshakes_; }
+    [[nodiscard]] std::uint64_t reconnects() const { return reconnects_; }
+
+private:
+    Action on_wanted();
+    Action on_login_failed(ErrorKind kind, const MachineSettings& settings, Instant now, double unit_random);
+    Action on_master_died(const MachineSettings& settings, Instant now, double unit_random);
+    Action on_refs(const RefsChanged& event, const MachineSettings& settings, Instant now);
+    Action on_time(Instant now);
+
+    void enter(State state, Instant now);
+    void update_linger(const MachineSettings& settings, Instant now);
+    void back_off(const MachineSettings& settings, Instant now, double unit_random);
+    [[nodiscard]] bool needed() const { return refs_ > 0 || pinned_; }
+
+    State state_ = State::Idle;
+    Instant since_;
+    std::optional<Instant> deadline_;
+    bool pinned_;
+    int refs_ = 0;
+    int leases_ = 0;
+    bool ending_ = false;  // EndMaster was asked for
+    bool was_up_ = false;  // since the last idle: the next login is a reconnect
+    Instant up_at_{};
+    int failures_ = 0;       // attempts in a row that failed, or died young
+    int failed_probes_ = 0;  // in a row
+    std::uint64_t handshakes_ = 0;
+    std::uint64_t reconnects_ = 0;
+};
+
+// Kinds that the next attempt would meet again, and that a server punishes (sshd's PerSourcePenalties, fail2ban): a
+// connection never retries these by itself.
+[[nodiscard]] bool needs_a_person(ErrorKind kind);
+
+}  // namespace cmssh

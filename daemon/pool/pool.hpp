@@ -1,0 +1,39 @@
+// One connection per server key, for the whole daemon.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "daemon/pool/connection.hpp"
+
+namespace cmssh {
+
+class Pool {
+public:
+    Pool(ConnectionServices services, std::string runtime_dir);
+
+    // The connection of a server, made where there is none. Limit at kMaxConnections; BadConfig where the control path
+    // does not fit.
+    Result<Connection*> get(const Identity& identity, const SshRoute& route, bool pinned);
+    [[nodiscard]] Connection* find(const std::string& key_text);
+    [[nodiscard]] const std::map<std::string, std::unique_ptr<Connection>>& connections() const { return connections_; }
+    // Probes all that have a master, or one, at once.
+    asio::awaitable<void> check(Connection* only);
+    asio::awaitable<void> shut_down();
+
+    // Entries, also of servers that could not be reached: what callers can make us remember.
+    static constexpr std::size_t kMaxConnections = 4096;
+
+private:
+    void forget_unused();
+    asio::awaitable<void> bury(std::unique_ptr<Connection> connection);
+
+    ConnectionServices services_;
+    std::string runtime_dir_;
+    std::map<std::string, std::unique_ptr<Connection>> connections_;
+    TaskGroup tasks_;
+};
+
+}  // namespace cmssh

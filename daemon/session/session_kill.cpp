@@ -1,0 +1,177 @@
+// Sessions::kill and what is left of a killed session on its server.
+#include "daemon/base/log.hpp"
+#include "daemon/session/sessions.hpp"
+#include "protocol/names.hpp"
+
+namespace cmssh {
+namespace {
+
+constexpr Duration kKillDeadline = std::chrono::seconds(15);
+// What ignores SIGHUP has this long to end by itself.
+constexpr Duration kSweepDelay = std::chrono::seconds(5);
+constexpr int kForegroundGone = 3;  // signal_command's exit code
+
+}  // namespace
+
+asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, Caller caller) {
+    auto found = table_.find(params.session);
+    if (!found) {
+        co_return std::move(found).error();
+    }
+    const RecordPtr record = *found;
+    int signal = 0;
+    if (params.signal) {
+        signal = signal_number(*params.signal);
+        if (signal == 0) {
+            co_return Error{.kind = ErrorKind::InvalidParams,
+                            .message = "params.signal: " + printable(*params.signal) + " is no signal",
+                            .hint = "TERM, INT, KILL, … or a number"};
+        }
+    }
+    const Instant deadline = clock_.now() + config_.pool.connect_timeout + kKillDeadline;
+    while (record->being_started && co_await record->changed.wait_until(deadline)) {
+    }
+    if (table_.by_id(record->view.id) == nullptr) {
+        co_return Error{.kind = ErrorKind::SessionNotFound,
+                        .message = "the start of " + record->view.id + " failed",
+                        .hint = "cmctl list --all"};
+    }
+    api::KillResult result;
+    if (api::ended(record->view.state)) {
+        result.session = record->view;
+        co_return result;
+    }
+    if (params.forget) {
+        end(*record, api::SessionState::Lost, "forgotten at the user's wish");
+        result.session = record->view;
+        co_return result;
+    }
+    Connection& connection = *record->connection;
+    Connection::Want want;
+    want.progress = [progress = caller.progress, ctx = record->view.ctx,
+                     server = record->view.server.key](std::string_view phase) { progress(ctx, server, phase); };
+    const auto ready = co_await connection.ensure_tmux(std::move(want));
+    if (api::ended(record->view.state)) {
+        result.session = record->view;
+        co_return result;
+    }
+    if (!ready) {
+        log_info(record->view.id, "kill is pending: " + ready.error().message);
+        record->pending_kill = params.signal.value_or("");
+        result.session = record->view;
+        result.pending = true;
+        co_return result;
+    }
+    if (signal == 0) {
+        co_return co_await kill_by_tmux(record, connection);
+    }
+    co_return co_await kill_by_signal(record, connection, signal);
+}
+
+asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record, Connection& connection) {
+    TmuxChannel& channel = *connection.tmux();
+    std::vector<std::string> lines = {tmux::show_command(record->view.id), tmux::kill_session_command(record->view.id)};
+    const auto replies = co_await channel.request_all(std::move(lines), clock_.now() + kKillDeadline);
+    api::KillResult result;
+    const auto& shown = replies[0];
+    const auto& killed = replies[1];
+    if (!killed && killed.error().kind != ErrorKind::TmuxFailed) {
+        record->pending_kill = "";
+        result.session = record->view;
+        result.pending = true;
+        co_return result;
+    }
+    if (!api::ended(record->view.state)) {
+        // It may have ended by itself before the kill came: then that is what happened.
+        const tmux::PaneRow* own = nullptr;
+        std::vector<tmux::PaneRow> rows;
+        if (shown) {
+            rows = tmux::parse_panes(*shown);
+            for (const auto& row : rows) {
+                if (row.place.pane_id == record->place.pane_id) {
+                    own = &row;
+                }
+            }
+        }
+        if (own != nullptr && own->dead && !own->status_pending()) {
+            end_by_row(*record, *own, channel.clock_offset_ms());
+        } else if (!killed) {
+            end(*record, api::SessionState::Lost, "the server's tmux no longer had it");
+        } else {
+            end(*record, api::SessionState::Killed, std::nullopt);
+            sweep_later(connection, *record);
+        }
+    }
+    result.session = record->view;
+    co_return result;
+}
+
+asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr record, Connection& connection,
+                                                                  int signal) {
+    // Before it is sent: the end may be announced before the channel that carried the signal has closed.
+    record->signals_sent.insert(signal);
+    const auto sent = co_await connection.run(tmux::signal_command(record->view.id, record->place.pane_pid, signal),
+                                              clock_.now() + kKillDeadline);
+    if (!sent) {
+        Error error = sent.error();
+        error.session = record->view.id;
+        error.server = record->view.server.key;
+        co_return error;
+    }
+    if (sent->exit_code != 0 && !api::ended(record->view.state)) {
+        record->signals_sent.erase(signal);
+        if (sent->exit_code != kForegroundGone) {
+            Error error{
+                .kind = ErrorKind::Internal,
+                .message = "signal " + signal_name(signal) + " was not sent: " + printable(sent->standard_error)};
+            error.session = record->view.id;
+            co_return error;
+        }
+        scan(connection, true);
+    }
+    api::KillResult result;
+    result.session = record->view;
+    co_return result;
+}
+
+void Sessions::sweep_later(Connection& connection, const SessionRecord& record) {
+    if (record.place.pane_pid <= 1) {
+        return;
+    }
+    Leftovers& leftovers = leftovers_[&connection];
+    tmux::Leftover leftover;
+    leftover.session_id = record.view.id;
+    leftover.pane_pid = record.place.pane_pid;
+    leftovers.sessions.push_back(std::move(leftover));
+    if (!leftovers.scheduled) {
+        leftovers.scheduled = true;
+        tasks_.spawn(connection.key_text(), sweep(connection));
+    }
+}
+
+asio::awaitable<void> Sessions::sweep(Connection& connection) {
+    constexpr std::size_t kAtOnce = 200;
+    // The connection is kept while somebody is still to be killed on it.
+    const Hold hold(connection, HoldKind::Lease);
+    while (!shutting_down_) {
+        auto& leftovers = leftovers_[&connection];
+        if (leftovers.sessions.empty()) {
+            break;
+        }
+        co_await stop_.wait_until(clock_.now() + kSweepDelay);
+        if (shutting_down_) {
+            break;
+        }
+        auto& due = leftovers_[&connection].sessions;
+        const auto count = std::min(due.size(), kAtOnce);
+        const std::vector<tmux::Leftover> now(due.begin(), due.begin() + static_cast<std::ptrdiff_t>(count));
+        due.erase(due.begin(), due.begin() + static_cast<std::ptrdiff_t>(count));
+        const auto swept = co_await connection.run(tmux::sweep_command(now), clock_.now() + kKillDeadline);
+        if (!swept) {
+            log_warn(connection.key_text(), "what is left of killed sessions was not ended: " + swept.error().message);
+        }
+    }
+    leftovers_.erase(&connection);
+}
+
+}  // namespace cmssh

@@ -1,0 +1,338 @@
+// Sessions::start and what belongs to it.
+#include <sys/random.h>
+
+#include <cstdlib>
+
+#include "daemon/base/log.hpp"
+#include "daemon/session/sessions.hpp"
+#include "protocol/names.hpp"
+#include "protocol/tmux_control.hpp"
+
+namespace cmssh {
+namespace {
+
+// Linux refuses an argument of 128 KiB (MAX_ARG_STRLEN), and tmux 3.2 to 3.7c takes control lines of 1 MB: a session's
+// line holds its command once as text and once, hex encoded, as metadata.
+constexpr std::size_t kMaxArgument = 128 * 1024 - 1;
+constexpr std::size_t kMaxCommand = 256 * 1024;
+constexpr std::size_t kMaxEnvironment = 256 * 1024;
+// Longer than any start takes: a server's tmux answers in milliseconds.
+constexpr Duration kStartDeadline = std::chrono::seconds(15);
+constexpr Duration kSettleDeadline = std::chrono::hours(1);
+
+std::uint64_t random_bits() {
+    std::uint64_t bits = 0;
+    if (::getrandom(&bits, sizeof(bits), 0) != sizeof(bits)) {
+        std::abort();
+    }
+    return bits;
+}
+
+Error invalid(std::string message, std::string hint = {}) {
+    return Error{.kind = ErrorKind::InvalidParams, .message = std::move(message), .hint = std::move(hint)};
+}
+
+Result<void> check_text(const std::string& what, const std::string& text) {
+    if (text.find('\0') != std::string::npos) {
+        return invalid(what + " holds a NUL byte");
+    }
+    if (!tmux::valid_utf8(text)) {
+        return invalid(what + " is not valid UTF-8");
+    }
+    return {};
+}
+
+Result<void> check_environment(const std::map<std::string, std::string>& env) {
+    std::size_t total = 0;
+    for (const auto& [name, value] : env) {
+        if (!valid_env_name(name)) {
+            return invalid("params.env: " + printable(name) + " is not a variable's name");
+        }
+        if (auto checked = check_text("params.env." + name, value); !checked) {
+            return checked;
+        }
+        total += name.size() + value.size() + 2;
+        if (value.size() > kMaxArgument || total > kMaxEnvironment) {
+            return Error{.kind = ErrorKind::Limit, .message = "params.env." + name + " is too long"};
+        }
+    }
+    return {};
+}
+
+// Where a working directory as a person writes it lies on the server.
+std::string directory_on_server(const std::string& cwd, const std::string& home) {
+    if (cwd.starts_with('/')) {
+        return cwd;
+    }
+    if (cwd == "~" || cwd.starts_with("~/")) {
+        return home + cwd.substr(1);
+    }
+    return home + '/' + cwd;
+}
+
+// The path as the kernel shows it where no symlink is in it: without empty and "." parts.
+std::string plain_path(std::string_view path) {
+    std::string plain;
+    while (!path.empty()) {
+        const auto end = path.find('/');
+        const auto part = path.substr(0, end);
+        if (!part.empty() && part != ".") {
+            plain += '/';
+            plain += part;
+        }
+        path.remove_prefix(end == std::string_view::npos ? path.size() : end + 1);
+    }
+    return plain.empty() ? "/" : plain;
+}
+
+}  // namespace
+
+Result<void> Sessions::check_start(const api::StartParams& params) const {
+    if (params.command.empty() || params.command.front().empty()) {
+        return invalid("params.command: expected a command");
+    }
+    std::size_t total = 0;
+    for (const auto& argument : params.command) {
+        if (auto checked = check_text("params.command", argument); !checked) {
+            return checked;
+        }
+        total += argument.size() + 1;
+        if (argument.size() > kMaxArgument || total > kMaxCommand) {
+            return Error{.kind = ErrorKind::Limit,
+                         .message = "params.command: over 128 KiB in one argument or 256 KiB in all",
+                         .hint = "put long input into a file on the server"};
+        }
+    }
+    if (params.name && !valid_session_name(*params.name)) {
+        return Error{.kind = ErrorKind::InvalidName,
+                     .message = "params.name: " + printable(*params.name) + " is not a session's name",
+                     .hint = "letters, digits, - and _, at most 64, and not sess-…"};
+    }
+    if (params.name && table_.name_in_use(*params.name)) {
+        return Error{.kind = ErrorKind::NameTaken,
+                     .message = "a session that has not ended is named " + *params.name,
+                     .hint = "choose another --name, or cmctl kill " + *params.name};
+    }
+    if (params.cwd) {
+        if (auto checked = check_text("params.cwd", *params.cwd); !checked) {
+            return checked;
+        }
+        if (params.cwd->size() > 4096 || params.cwd->empty()) {
+            return Error{.kind = ErrorKind::BadCwd, .message = "params.cwd: expected a path of 1 to 4096 bytes"};
+        }
+    }
+    return check_environment(params.env);
+}
+
+Sessions::RecordPtr Sessions::make_record(const api::StartParams& params, const Found& found) {
+    auto record = std::make_shared<SessionRecord>(clock_);
+    do {
+        record->view.id = make_session_id(random_bits());
+    } while (table_.by_id(record->view.id) != nullptr);
+    record->view.name = params.name.value_or(record->view.id);
+    record->view.ctx = found.context.name;
+    record->view.server = found.connection->server();
+    record->view.command = params.command;
+    if (const auto tool = config_.tools.find(params.command.front()); tool != config_.tools.end()) {
+        record->view.command = tool->second;
+        record->view.command.insert(record->view.command.end(), params.command.begin() + 1, params.command.end());
+    }
+    record->view.cwd = params.cwd ? params.cwd : found.context.cwd;
+    record->created_ms = clock_.wall_ms();
+    record->view.created_at = format_time(record->created_ms);
+    record->view.as_of = record->view.created_at;
+    record->view.tmux = {.socket = config_.sessions.tmux_socket, .session = record->view.id};
+    record->request_id = params.request_id.value_or("");
+    record->connection = found.connection;
+    record->hold = Hold(*found.connection, HoldKind::Session);
+    record->being_started = true;
+    return record;
+}
+
+asio::awaitable<Result<api::StartResult>> Sessions::start(api::StartParams params, Caller caller) {
+    if (params.request_id) {
+        if (params.request_id->size() > 256 || params.request_id->empty()) {
+            co_return invalid("params.request_id: expected 1 to 256 bytes");
+        }
+        if (auto known = table_.by_request(*params.request_id)) {
+            co_return co_await repeated_start(std::move(known));
+        }
+    }
+    if (auto checked = check_start(params); !checked) {
+        co_return std::move(checked).error();
+    }
+    auto found = co_await find_connection(params.ctx);
+    if (!found) {
+        co_return std::move(found).error();
+    }
+    // Others ran while `ssh -G` did.
+    if (params.request_id) {
+        if (auto known = table_.by_request(*params.request_id)) {
+            co_return co_await repeated_start(std::move(known));
+        }
+    }
+    if (auto checked = check_start(params); !checked) {
+        co_return std::move(checked).error();
+    }
+    table_.forget_ended(clock_.wall_ms() - config_.sessions.keep_ended.count());
+    const auto record = make_record(params, *found);
+    table_.add(record);
+
+    tmux::NewSession session;
+    session.id = record->view.id;
+    session.note.name = record->view.name;
+    session.note.ctx = record->view.ctx;
+    session.note.command = record->view.command;
+    session.note.cwd = record->view.cwd;
+    session.note.created_ms = record->created_ms;
+    session.note.request_id = record->request_id;
+    session.size = params.size;
+    session.env = found->context.env;
+    for (const auto& [name, value] : params.env) {
+        session.env[name] = value;
+    }
+    Connection::Want want;
+    want.auth_sock = params.auth_sock;
+    want.progress = [progress = caller.progress, ctx = record->view.ctx,
+                     server = record->view.server.key](std::string_view phase) { progress(ctx, server, phase); };
+    auto started = co_await start_on(record, std::move(session), std::move(want));
+    record->being_started = false;
+    if (!started) {
+        Error error = std::move(started).error();
+        error.ctx = record->view.ctx;
+        error.server = record->view.server.key;
+        if (record->view.state == api::SessionState::Starting && !error.session) {
+            // Nothing of it is on the server.
+            record->hold = Hold();
+            record->connection = nullptr;
+            record->view.state = api::SessionState::Lost;
+            table_.remove(record->view.id);
+        }
+        record->changed.notify_all();
+        co_return error;
+    }
+    record->changed.notify_all();
+    co_return started;
+}
+
+asio::awaitable<Result<api::StartResult>> Sessions::repeated_start(RecordPtr record) {
+    const Instant deadline = clock_.now() + config_.pool.connect_timeout + kStartDeadline;
+    while (record->being_started && co_await record->changed.wait_until(deadline)) {
+    }
+    if (table_.by_id(record->view.id) == nullptr) {
+        co_return Error{.kind = ErrorKind::Cancelled,
+                        .message = "the start with this request_id failed",
+                        .hint = "start again with another request_id"};
+    }
+    api::StartResult result;
+    result.session = record->view;
+    result.reused = true;
+    if (auto* connection = pool_->find(record->view.server.key)) {
+        result.connection = connection->describe();
+    } else {
+        result.connection.server = record->view.server;
+    }
+    co_return result;
+}
+
+asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, tmux::NewSession session,
+                                                             Connection::Want want) {
+    Connection& connection = *record->connection;
+    auto ready = co_await connection.ensure_tmux(std::move(want));
+    if (!ready) {
+        co_return std::move(ready).error();
+    }
+    TmuxChannel& channel = *ready->channel;
+    if (session.note.cwd) {
+        const auto& cwd = *session.note.cwd;
+        if (!cwd.starts_with('/') && channel.remote_home().empty()) {
+            co_return Error{.kind = ErrorKind::BadCwd,
+                            .message = printable(cwd) + " is not an absolute path, and the server's user has no HOME"};
+        }
+        session.directory = directory_on_server(cwd, channel.remote_home());
+    }
+    auto commands = tmux::start_commands(config_.sessions, connection.ownership(), session);
+    if (!session.directory.empty()) {
+        commands.push_back(tmux::pane_directory_command(session.id));
+    }
+    auto replies = co_await channel.request_all(std::move(commands), clock_.now() + kStartDeadline);
+    if (!replies.front()) {
+        Error error = std::move(replies.front()).error();
+        if (error.kind == ErrorKind::Timeout || error.kind == ErrorKind::MasterLost) {
+            // It may run, or run yet: what tmux says once it can be asked is what holds.
+            error.session = session.id;
+            error.hint = "cmctl list";
+            tasks_.spawn(session.id, settle(record));
+        }
+        co_return error;
+    }
+    auto place = tmux::parse_started(*replies.front());
+    if (!place) {
+        co_return std::move(place).error();
+    }
+    record->place = std::move(*place);
+    if (!session.directory.empty()) {
+        const auto& seen = replies.back();
+        const std::string path = seen && !seen->empty() ? seen->front() : std::string();
+        auto entered = co_await check_directory(record, session.directory, path);
+        if (!entered) {
+            co_return std::move(entered).error();
+        }
+    }
+    record->view.as_of = now_text();
+    set_state(*record, api::SessionState::Running);
+    // Its end may have been announced while the reply was on its way.
+    log_info(record->view.id, "started on " + connection.key_text());
+    api::StartResult result;
+    result.session = record->view;
+    result.connection = connection.describe();
+    result.reused = ready->reused;
+    co_return result;
+}
+
+asio::awaitable<Result<void>> Sessions::check_directory(RecordPtr record, std::string directory, std::string seen) {
+    Connection& connection = *record->connection;
+    const std::string wanted = plain_path(directory);
+    if (seen == wanted) {
+        co_return Result<void>();
+    }
+    // tmux answered before its child had entered the directory, or there is a symlink in the path.
+    const Instant deadline = clock_.now() + kStartDeadline;
+    if (auto* channel = connection.tmux()) {
+        const auto again = co_await channel->request(tmux::pane_directory_command(record->view.id), deadline);
+        if (again && !again->empty() && again->front() == wanted) {
+            co_return Result<void>();
+        }
+    }
+    const auto tried = co_await connection.run(tmux::try_directory_command(directory), deadline);
+    // Where it can't be asked, the session's own script still runs the command there or not at all.
+    if (!tried || tried->exit_code == 0) {
+        co_return Result<void>();
+    }
+    if (auto* channel = connection.tmux()) {
+        (void)co_await channel->request(tmux::kill_session_command(record->view.id), deadline);
+    }
+    co_return Error{.kind = ErrorKind::BadCwd,
+                    .message = "the server has no directory " + printable(directory) + " that its user can enter" +
+                               (tried->standard_error.empty() ? "" : ": " + printable(tried->standard_error)),
+                    .hint = "give a --cwd that exists on the server"};
+}
+
+asio::awaitable<void> Sessions::settle(RecordPtr record) {
+    while (record->being_started) {
+        co_await record->changed.wait();
+    }
+    Connection* connection = record->connection;
+    if (connection == nullptr || connection->tmux() == nullptr) {
+        co_return;  // the scan at the next on_reachable() decides
+    }
+    // Replies come in order: when this one is here, the start was carried out or never will be.
+    const auto reply =
+        co_await connection->tmux()->request(tmux::show_command(record->view.id), clock_.now() + kSettleDeadline);
+    const bool answered = reply || reply.error().kind == ErrorKind::TmuxFailed;
+    if (answered && !api::ended(record->view.state) && record->connection != nullptr) {
+        scan(*connection, true);
+    }
+}
+
+}  // namespace cmssh

@@ -1,0 +1,102 @@
+// Sessions on servers: started, known, waited for and ended. What the server's tmux says is the truth; a record here
+// follows it. Owns the records; uses the pool's connections, whose observer it is.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+
+#include "daemon/base/task_group.hpp"
+#include "daemon/pool/pool.hpp"
+#include "daemon/session/contexts.hpp"
+#include "daemon/session/session_table.hpp"
+#include "daemon/ssh/identity.hpp"
+
+namespace cmssh {
+
+// Who asks: where progress goes, and whether an answer is still wanted.
+struct Caller {
+    std::function<void(const std::string& ctx, const std::string& server, std::string_view phase)> progress;
+    // Notified when the caller is gone; `gone` is then true.
+    Event* gone_event = nullptr;
+    const bool* gone = nullptr;
+};
+
+class Sessions final : public ConnectionObserver {
+public:
+    Sessions(asio::any_io_executor executor, Clock& clock, const Config& config, IdentityResolver& resolver);
+
+    // The pool's connections report to us, so it is made after us; set before the first call.
+    void set_pool(Pool& pool) { pool_ = &pool; }
+
+    asio::awaitable<Result<api::StartResult>> start(api::StartParams params, Caller caller);
+    [[nodiscard]] Result<api::ListResult> list(const api::ListParams& params);
+    [[nodiscard]] Result<api::SessionResult> get(const api::SessionParams& params) const;
+    asio::awaitable<Result<api::KillResult>> kill(api::KillParams params, Caller caller);
+    asio::awaitable<Result<api::SessionResult>> wait(api::WaitParams params, Caller caller);
+
+    struct Found {
+        ResolvedContext context;
+        Connection* connection = nullptr;  // good until the next co_await, or while it is held
+    };
+    // The connection that a context leads to, made where there is none, not connected.
+    asio::awaitable<Result<Found>> find_connection(std::optional<std::string> ctx);
+
+    [[nodiscard]] const SessionTable& table() const { return table_; }
+    asio::awaitable<void> shut_down();
+
+    void on_reachable(Connection& connection) override;
+    void on_unreachable(Connection& connection) override;
+    void on_notification(Connection& connection, const tmux::Notification& notification) override;
+
+private:
+    using RecordPtr = SessionTable::RecordPtr;
+
+    // One scan of a server's panes at a time; what is asked for meanwhile is done right after.
+    struct Scan {
+        bool running = false;
+        bool again = false;
+        bool everything = false;
+    };
+    struct Leftovers {
+        std::vector<tmux::Leftover> sessions;
+        bool scheduled = false;
+    };
+
+    [[nodiscard]] Result<void> check_start(const api::StartParams& params) const;
+    [[nodiscard]] RecordPtr make_record(const api::StartParams& params, const Found& found);
+    asio::awaitable<Result<api::StartResult>> repeated_start(RecordPtr record);
+    asio::awaitable<Result<api::StartResult>> start_on(RecordPtr record, tmux::NewSession session,
+                                                       Connection::Want want);
+    asio::awaitable<Result<void>> check_directory(RecordPtr record, std::string directory, std::string seen);
+    asio::awaitable<Result<api::KillResult>> kill_by_tmux(RecordPtr record, Connection& connection);
+    asio::awaitable<Result<api::KillResult>> kill_by_signal(RecordPtr record, Connection& connection, int signal);
+    asio::awaitable<void> settle(RecordPtr record);
+
+    void scan(Connection& connection, bool everything);
+    asio::awaitable<void> run_scan(Connection& connection);
+    void apply(Connection& connection, const tmux::PaneRow& row, bool& status_pending);
+    void adopt(Connection& connection, const tmux::PaneRow& row);
+    asio::awaitable<void> remove_pane(Connection& connection, std::string pane_id);
+    asio::awaitable<void> carry_out_kill(RecordPtr record);
+    void end(SessionRecord& record, api::SessionState state, std::optional<std::string> reason);
+    void end_by_row(SessionRecord& record, const tmux::PaneRow& row, std::int64_t clock_offset_ms);
+    void set_state(SessionRecord& record, api::SessionState state);
+    void sweep_later(Connection& connection, const SessionRecord& record);
+    asio::awaitable<void> sweep(Connection& connection);
+    [[nodiscard]] std::string now_text() const;
+
+    asio::any_io_executor executor_;
+    Clock& clock_;
+    const Config& config_;
+    IdentityResolver& resolver_;
+    Pool* pool_ = nullptr;
+    SessionTable table_;
+    std::map<Connection*, Scan> scans_;
+    std::map<Connection*, Leftovers> leftovers_;
+    bool shutting_down_ = false;
+    Event stop_;
+    TaskGroup tasks_;
+};
+
+}  // namespace cmssh

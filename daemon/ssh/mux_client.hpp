@@ -1,0 +1,63 @@
+// OpenSSH's mux protocol from the client's side, natively: what `ssh -O check` and `ssh -S` do, without a process. No
+// call has a deadline of its own: the caller puts one around it, and cancelling closes the socket, which is all a
+// master understands.
+#pragma once
+
+#include <asio/any_io_executor.hpp>
+#include <asio/awaitable.hpp>
+#include <asio/local/stream_protocol.hpp>
+
+#include <sys/types.h>
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "daemon/base/unique_fd.hpp"
+#include "protocol/mux.hpp"
+#include "protocol/result.hpp"
+
+namespace cmssh {
+
+enum class ControlSocketState {
+    Missing,
+    Stale,    // a socket file of ours that nobody listens on
+    Live,     // connected
+    Busy,     // the listener's backlog is full: a stopped master
+    Refused,  // of another uid, or no socket at all: not to be touched
+};
+
+struct ControlSocket {
+    ControlSocketState state = ControlSocketState::Missing;
+    UniqueFd fd;        // where Live
+    pid_t creator = 0;  // SO_PEERCRED: who made the socket. For a master that is its dead parent from before ssh's fork
+    std::string problem;  // where Refused
+};
+
+// Connects without waiting. Not one byte goes to a socket whose file or listener is another uid's.
+[[nodiscard]] ControlSocket open_control_socket(const std::string& path);
+
+class MuxConnection {
+public:
+    MuxConnection(const asio::any_io_executor& executor, UniqueFd fd);
+
+    // Hello and the packet in one write where it is the first: the master greets without waiting for ours.
+    asio::awaitable<Result<void>> send(std::string packet);
+    // The next reply after the hello; MasterLost where the master closed the connection.
+    asio::awaitable<Result<mux::Reply>> receive();
+
+    asio::awaitable<Result<pid_t>> alive();
+    // Gives the three descriptors (stdin, stdout, stderr) to the master. After success the connection belongs to the
+    // session: receive() then gives its ExitMessage, and end of file says that it is over.
+    asio::awaitable<Result<void>> new_session(mux::NewSession session, std::array<int, 3> descriptors);
+    void close();
+
+private:
+    asio::local::stream_protocol::socket socket_;
+    mux::PacketReader reader_;
+    std::uint32_t next_request_ = 1;
+    bool greeted_ = false;
+    bool hello_seen_ = false;
+};
+
+}  // namespace cmssh

@@ -1,0 +1,351 @@
+#include "daemon/ssh/openssh_master.hpp"
+
+#include <asio/redirect_error.hpp>
+#include <asio/use_awaitable.hpp>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+extern "C" {
+#include <sys/pidfd.h>  // glibc 2.36 declares it without C linkage
+}
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "daemon/base/log.hpp"
+#include "daemon/base/timeout.hpp"
+#include "daemon/ssh/mux_channel.hpp"
+#include "daemon/ssh/ssh_error.hpp"
+
+namespace cmssh {
+namespace {
+
+constexpr Duration kAdoptDeadline = std::chrono::seconds(2);
+constexpr Duration kTermGrace = std::chrono::seconds(2);
+constexpr std::size_t kMaxLog = 64 * 1024;
+
+std::string read_file(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::string text;
+    text.resize(kMaxLog);
+    file.read(text.data(), static_cast<std::streamsize>(kMaxLog));
+    text.resize(static_cast<std::size_t>(file.gcount()));
+    return text;
+}
+
+std::string random_token() {
+    std::uint64_t bits = 0;
+    if (::getrandom(&bits, sizeof(bits), 0) != sizeof(bits)) {
+        std::abort();
+    }
+    return std::to_string(bits);
+}
+
+Error control_path_taken(const LaunchRequest& request, const std::string& problem) {
+    Error error{.kind = ErrorKind::ConnectFailed,
+                .message = "the control path of " + request.key.text() + " is taken: " + problem,
+                .hint = "remove " + request.control_path + " or set pool.control_path"};
+    error.server = request.key.text();
+    return error;
+}
+
+}  // namespace
+
+OpensshMaster::OpensshMaster(asio::any_io_executor executor, Clock& clock, Origin origin, UniqueFd pidfd,
+                             MuxConnection control)
+    : executor_(std::move(executor)),
+      clock_(clock),
+      origin_(std::move(origin)),
+      pidfd_(executor_, pidfd.release()),
+      control_(std::move(control)),
+      died_(clock) {}
+
+asio::awaitable<Result<void>> OpensshMaster::check(Instant deadline) {
+    if (dead_) {
+        co_return Error{.kind = ErrorKind::MasterLost, .message = "the ssh master is gone"};
+    }
+    // Two at once would read each other's answer: the second uses a connection of its own.
+    if (checking_ || !control_) {
+        auto socket = open_control_socket(origin_.control_path);
+        if (socket.state == ControlSocketState::Busy) {
+            co_return Error{.kind = ErrorKind::Timeout, .message = "the ssh master does not answer"};
+        }
+        if (socket.state != ControlSocketState::Live) {
+            co_return Error{.kind = ErrorKind::MasterLost, .message = "the ssh master no longer listens"};
+        }
+        MuxConnection fresh(executor_, std::move(socket.fd));
+        auto answer = co_await with_deadline(clock_, deadline, fresh.alive());
+        if (!answer) {
+            co_return Error{.kind = ErrorKind::Timeout, .message = "the ssh master does not answer"};
+        }
+        if (!*answer) {
+            co_return answer->error();
+        }
+        if (!control_ && !checking_) {
+            control_.emplace(std::move(fresh));
+        }
+        co_return Result<void>();
+    }
+    checking_ = true;
+    auto answer = co_await with_deadline(clock_, deadline, control_->alive());
+    checking_ = false;
+    if (!answer || !*answer) {
+        control_.reset();
+        if (!answer) {
+            co_return Error{.kind = ErrorKind::Timeout, .message = "the ssh master does not answer"};
+        }
+        co_return answer->error();
+    }
+    co_return Result<void>();
+}
+
+asio::awaitable<Result<std::unique_ptr<Channel>>> OpensshMaster::open_channel(std::string command, Instant deadline) {
+    auto opening = MuxChannel::open(executor_, origin_.control_path, std::move(command));
+    auto opened = co_await with_deadline(clock_, deadline, std::move(opening));
+    if (!opened) {
+        co_return Error{.kind = ErrorKind::Timeout, .message = "the server did not open a channel in time"};
+    }
+    co_return std::move(*opened);
+}
+
+asio::awaitable<void> OpensshMaster::wait_for_death() {
+    asio::error_code error;
+    co_await pidfd_.async_wait(asio::posix::stream_descriptor::wait_read,
+                               asio::redirect_error(asio::use_awaitable, error));
+    if (!error) {
+        dead_ = true;
+        drop_control();
+        remove_files();
+        died_.notify_all();
+    }
+}
+
+void OpensshMaster::signal(int number) {
+    if (!dead_ && pidfd_.is_open()) {
+        ::pidfd_send_signal(pidfd_.native_handle(), number, nullptr, 0);
+    }
+}
+
+asio::awaitable<void> OpensshMaster::end(Instant deadline) {
+    // On SIGTERM ssh removes its socket and ends its ProxyCommand; on SIGKILL neither.
+    signal(SIGTERM);
+    const Instant kill_at = std::min(deadline, clock_.now() + kTermGrace);
+    while (!dead_ && co_await died_.wait_until(kill_at)) {
+    }
+    if (!dead_) {
+        signal(SIGKILL);
+        while (!dead_ && co_await died_.wait_until(clock_.now() + kTermGrace)) {
+        }
+    }
+}
+
+void OpensshMaster::drop_control() {
+    if (!control_) {
+        return;
+    }
+    // An alive check under way still uses it, and drops it when it fails.
+    control_->close();
+    if (!checking_) {
+        control_.reset();
+    }
+}
+
+void OpensshMaster::release() {
+    drop_control();
+    asio::error_code ignored;
+    pidfd_.close(ignored);
+}
+
+void OpensshMaster::remove_files() {
+    ::unlink(origin_.log_file.c_str());
+    // Only what nobody listens on: the next master may be there already.
+    if (open_control_socket(origin_.control_path).state == ControlSocketState::Stale) {
+        ::unlink(origin_.control_path.c_str());
+    }
+}
+
+OpensshLauncher::OpensshLauncher(asio::any_io_executor executor, Clock& clock, ProcessSpawner& spawner,
+                                 const Config& config, std::vector<std::string> environment, std::string runtime_dir)
+    : executor_(std::move(executor)),
+      clock_(clock),
+      spawner_(spawner),
+      config_(config),
+      environment_(std::move(environment)),
+      runtime_dir_(std::move(runtime_dir)) {}
+
+asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::launch(LaunchRequest request) {
+    std::string log_file = runtime_dir_ + "/ssh-" + hex_digest(request.key.text(), 16) + ".log";
+    auto found = co_await adopt(request, log_file);
+    if (!found || *found != nullptr) {
+        co_return found;
+    }
+    co_return co_await log_in(std::move(request), std::move(log_file));
+}
+
+asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::adopt(const LaunchRequest& request,
+                                                                        const std::string& log_file) {
+    auto socket = open_control_socket(request.control_path);
+    switch (socket.state) {
+        case ControlSocketState::Missing:
+            break;
+        case ControlSocketState::Stale:
+            // ssh would go on without multiplexing, for ever. Only after a refused connection, never on a timeout.
+            ::unlink(request.control_path.c_str());
+            break;
+        case ControlSocketState::Refused:
+            co_return control_path_taken(request, socket.problem);
+        case ControlSocketState::Busy:
+            co_return control_path_taken(request, "the ssh master there does not answer");
+        case ControlSocketState::Live: {
+            OpensshMaster::Origin origin;
+            origin.control_path = request.control_path;
+            origin.log_file = log_file;
+            origin.adopted = true;
+            auto taken = co_await take(std::move(socket.fd), std::move(origin),
+                                       std::min(request.deadline, clock_.now() + kAdoptDeadline));
+            if (taken) {
+                log_info(request.key.text(), "adopted the ssh master " + std::to_string((*taken)->pid()));
+                co_return taken;
+            }
+            if (taken.error().kind == ErrorKind::Timeout) {
+                co_return control_path_taken(request, "the ssh master there does not answer");
+            }
+            // It closed the connection: it was just ending. What is left, if anything, is a stale file.
+            if (open_control_socket(request.control_path).state == ControlSocketState::Stale) {
+                ::unlink(request.control_path.c_str());
+            }
+            break;
+        }
+    }
+    co_return std::shared_ptr<Master>();
+}
+
+asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::take(UniqueFd socket, OpensshMaster::Origin origin,
+                                                                       Instant deadline) {
+    MuxConnection control(executor_, std::move(socket));
+    auto answer = co_await with_deadline(clock_, deadline, control.alive());
+    if (!answer) {
+        co_return Error{.kind = ErrorKind::Timeout, .message = "the ssh master does not answer"};
+    }
+    if (!*answer) {
+        co_return answer->error();
+    }
+    origin.pid = **answer;
+    UniqueFd pidfd(::pidfd_open(origin.pid, 0));
+    if (!pidfd) {
+        co_return Error{.kind = ErrorKind::MasterLost, .message = "the ssh master is gone"};
+    }
+    std::shared_ptr<Master> master =
+        std::make_shared<OpensshMaster>(executor_, clock_, std::move(origin), std::move(pidfd), std::move(control));
+    co_return master;
+}
+
+asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchRequest request, std::string log_file) {
+    ::unlink(log_file.c_str());
+    // Standard error goes to the same file: what ssh says before it has read -E.
+    UniqueFd log(::open(log_file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!log) {
+        co_return Error{.kind = ErrorKind::Internal, .message = log_file + ": " + std::strerror(errno)};
+    }
+    MasterArguments arguments;
+    arguments.control_path = request.control_path;
+    arguments.log_file = log_file;
+    arguments.control_persist = config_.pool.control_persist;
+    arguments.connect_timeout = config_.pool.connect_timeout;
+    arguments.server_alive_set = request.dump.server_alive_set;
+
+    // A daemonised ssh has left its process group; the mark finds it where it did not become a master.
+    const std::string mark = "CMSSH_LOGIN=" + random_token();
+    SpawnRequest spawn;
+    spawn.argv = master_command(config_.ssh, request.route, arguments);
+    spawn.environment = ssh_environment(environment_, request.auth_sock);
+    spawn.environment.push_back(mark);
+    spawn.standard_error = std::move(log);
+    auto child = spawner_.spawn(std::move(spawn));
+    if (!child) {
+        ::unlink(log_file.c_str());
+        co_return std::move(child).error();
+    }
+    const auto status = co_await (*child)->wait_until(request.deadline);
+    if (!status) {
+        (*child)->kill_group();
+    }
+    const std::string server = request.key.text();
+    if (!status || status->signal != 0 || status->code != 0) {
+        const std::string text = read_file(log_file);
+        ::unlink(log_file.c_str());
+        LoginFailure failure;
+        failure.end = status ? LoginEnd::Exited : LoginEnd::TimedOut;
+        failure.log = text;
+        failure.destination = request.route.destination.host;
+        failure.server = server;
+        auto error = classify_login_failure(failure);
+        if (error.kind == ErrorKind::AuthFailed && co_await some_key_wants_passphrase(request)) {
+            error.kind = ErrorKind::NeedsAuth;
+            error.message = "a key for " + server + " wants a passphrase, and no agent holds it";
+            error.hint = "ssh-add, then try again";
+        }
+        error.server = server;
+        co_return error;
+    }
+    auto socket = open_control_socket(request.control_path);
+    if (socket.state == ControlSocketState::Live && socket.creator == (*child)->pid()) {
+        OpensshMaster::Origin origin;
+        origin.control_path = request.control_path;
+        origin.log_file = log_file;
+        auto taken = co_await take(std::move(socket.fd), std::move(origin),
+                                   std::max(request.deadline, clock_.now() + kAdoptDeadline));
+        if (taken) {
+            co_return taken;
+        }
+    }
+    // ssh logged in, but what listens on the path, if anything, is not it.
+    const int strays = kill_marked_processes(mark);
+    log_warn(server, "ssh logged in without becoming the master; ended " + std::to_string(strays) + " process(es)");
+    const std::string text = read_file(log_file);
+    ::unlink(log_file.c_str());
+    Error error{.kind = ErrorKind::ConnectFailed,
+                .message = "ssh logged in to " + server + " but did not become its master",
+                .hint = "look for another ssh that uses " + request.control_path};
+    error.server = server;
+    error.ssh_stderr = text;
+    co_return error;
+}
+
+asio::awaitable<bool> OpensshLauncher::some_key_wants_passphrase(const LaunchRequest& request) {
+    constexpr std::size_t kMostKeys = 8;
+    std::string home;
+    for (const auto& entry : environment_) {
+        if (entry.starts_with("HOME=")) {
+            home = entry.substr(5);
+        }
+    }
+    std::size_t asked = 0;
+    for (auto file : request.dump.identityfiles) {
+        if (file.starts_with("~/")) {
+            file.replace(0, 1, home);
+        }
+        if (::access(file.c_str(), R_OK) != 0 || ++asked > kMostKeys) {
+            continue;
+        }
+        std::vector<std::string> argv = {"ssh-keygen", "-y", "-P", "", "-f", file};
+        const Instant deadline = clock_.now() + kAdoptDeadline;
+        auto environment = ssh_environment(environment_, std::nullopt);
+        const auto output = co_await run_captured(executor_, clock_, spawner_, std::move(argv), std::move(environment),
+                                                  deadline, kMaxLog);
+        if (output && output->status.code != 0 &&
+            output->standard_error.find("incorrect passphrase") != std::string::npos) {
+            co_return true;
+        }
+    }
+    co_return false;
+}
+
+}  // namespace cmssh

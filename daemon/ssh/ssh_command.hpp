@@ -1,0 +1,44 @@
+// The only builder of ssh command lines. Every option that would let the user's ssh_config change what a shared master
+// is (its control path, its forwards, its remote command) is set here, before the user's own options: ssh takes the
+// first value it reads.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/base/config.hpp"
+#include "protocol/server_key.hpp"
+
+namespace cmssh {
+
+// How ssh is told to reach a server: what a context or a person gave, not yet looked up.
+struct SshRoute {
+    Destination destination;
+    std::optional<std::string> identity_file;
+
+    friend bool operator==(const SshRoute&, const SshRoute&) = default;
+};
+
+struct MasterArguments {
+    std::string control_path;
+    std::string log_file;
+    std::optional<std::chrono::milliseconds> control_persist;  // nullopt: for ever
+    std::chrono::milliseconds connect_timeout{};
+    bool server_alive_set = false;  // the user's ssh_config has a ServerAliveInterval
+};
+
+// `ssh -G`: prints what ssh would use, connects nowhere. It runs `Match exec` commands of the user's ssh_config.
+[[nodiscard]] std::vector<std::string> dump_command(const SshConfig& config, const SshRoute& route);
+
+// Logs in and goes to the background as a master: exit 0 exactly when the socket listens (OpenSSH 8.0 to 10.5).
+[[nodiscard]] std::vector<std::string> master_command(const SshConfig& config, const SshRoute& route,
+                                                      const MasterArguments& arguments);
+
+// The environment of an ssh: the daemon's own without what is about the daemon (NOTIFY_SOCKET, LISTEN_FDS, CMSSH_…) and
+// without SSH_ASKPASS; SSH_AUTH_SOCK replaced where auth_sock is set.
+[[nodiscard]] std::vector<std::string> ssh_environment(const std::vector<std::string>& own,
+                                                       const std::optional<std::string>& auth_sock);
+
+}  // namespace cmssh

@@ -1,0 +1,320 @@
+#include "daemon/tmux/tmux_channel.hpp"
+
+#include <sys/random.h>
+
+#include <cstdlib>
+
+#include "daemon/base/log.hpp"
+#include "daemon/base/timeout.hpp"
+#include "protocol/names.hpp"
+
+namespace cmssh {
+namespace {
+
+constexpr std::size_t kMaxGreeting = 256 * 1024;
+constexpr std::size_t kKeptDiagnostics = 2048;
+constexpr std::size_t kMaxUnwritten = 64 * 1024 * 1024;
+constexpr tmux::Version kOldestTmux{3, 2};
+
+std::string make_token() {
+    std::uint64_t bits[2] = {};
+    if (::getrandom(bits, sizeof(bits), 0) != sizeof(bits)) {
+        std::abort();
+    }
+    return "cmssh-" + std::to_string(bits[0]) + std::to_string(bits[1]);
+}
+
+Error channel_closed(const std::string& diagnostics) {
+    Error error{.kind = ErrorKind::MasterLost, .message = "the connection to the server's tmux was lost"};
+    if (!diagnostics.empty()) {
+        error.message += ": " + printable(diagnostics);
+    }
+    return error;
+}
+
+bool tmux_is_ending(std::string_view text) {
+    return text.find("server exited") != std::string_view::npos ||
+           text.find("no server running") != std::string_view::npos ||
+           text.find("lost server") != std::string_view::npos;
+}
+
+}  // namespace
+
+TmuxChannel::TmuxChannel(asio::any_io_executor executor, Clock& clock, std::shared_ptr<Master> master,
+                         std::unique_ptr<Channel> channel)
+    : executor_(executor),
+      clock_(clock),
+      master_(std::move(master)),
+      channel_(std::move(channel)),
+      write_wanted_(clock),
+      tasks_(std::move(executor), clock) {}
+
+TmuxChannel::~TmuxChannel() = default;
+
+asio::awaitable<Result<std::unique_ptr<TmuxChannel>>> TmuxChannel::open(asio::any_io_executor executor, Clock& clock,
+                                                                        std::shared_ptr<Master> master,
+                                                                        const SessionsConfig& config,
+                                                                        tmux::Ownership ownership, Instant deadline) {
+    // A tmux server that is just ending refuses newcomers for a moment.
+    constexpr int kTries = 5;
+    constexpr Duration kPause = std::chrono::milliseconds(200);
+    for (int attempt = 1;; ++attempt) {
+        const std::string token = make_token();
+        auto opened = co_await master->open_channel(tmux::open_command(config, ownership, token), deadline);
+        if (!opened) {
+            co_return std::move(opened).error();
+        }
+        std::unique_ptr<TmuxChannel> channel(new TmuxChannel(executor, clock, master, std::move(*opened)));
+        channel->tasks_.spawn("tmux errors", channel->read_errors());
+        auto greeted = co_await channel->greet(token, deadline);
+        if (greeted) {
+            channel->tasks_.spawn("tmux replies", channel->read_replies());
+            channel->tasks_.spawn("tmux requests", channel->write_queue());
+            std::string lines;
+            for (const auto& command : tmux::setup_commands(config, ownership)) {
+                channel->pending_.push_back(std::make_shared<Pending>(clock));
+                lines += command + '\n';
+            }
+            channel->send(lines);
+            // The start-up command may still fail, and tmux may be about to end: a reply says that it serves.
+            const auto alive = co_await channel->round_trip(deadline);
+            if (alive) {
+                co_return std::move(channel);
+            }
+            greeted = alive.error();
+        }
+        const bool ending = tmux_is_ending(greeted.error().message);
+        channel->close();
+        co_await channel->joined();
+        if (!ending || attempt == kTries || clock.now() + kPause >= deadline) {
+            co_return std::move(greeted).error();
+        }
+        const auto timer = clock.make_timer();
+        co_await timer->wait_until(clock.now() + kPause);
+    }
+}
+
+asio::awaitable<Result<void>> TmuxChannel::greet(std::string token, Instant deadline) {
+    auto greeting = co_await with_deadline(clock_, deadline, read_greeting(std::move(token)));
+    if (!greeting) {
+        co_return Error{.kind = ErrorKind::Timeout, .message = "the server's tmux did not start in time"};
+    }
+    co_return std::move(*greeting);
+}
+
+asio::awaitable<Result<void>> TmuxChannel::read_greeting(std::string token) {
+    std::string text;
+    for (;;) {
+        const std::string bytes = co_await channel_->read_output();
+        if (bytes.empty()) {
+            co_return channel_closed(diagnostics_);
+        }
+        text += bytes;
+        // Whatever the rc files print stands before the token.
+        const auto first = text.starts_with(token) ? 0 : text.find('\n' + token);
+        if (first == std::string::npos) {
+            if (text.size() > kMaxGreeting) {
+                co_return Error{.kind = ErrorKind::TmuxFailed,
+                                .message = "the server's login shell prints without end",
+                                .hint = "look at the server user's shell start-up files"};
+            }
+            continue;
+        }
+        std::string_view rest = std::string_view(text).substr(first == 0 && text.starts_with(token) ? 0 : first + 1);
+        const auto line_end = rest.find('\n');
+        if (line_end == std::string_view::npos) {
+            continue;
+        }
+        const std::string_view answer = rest.substr(0, line_end).substr(token.size() + 1);
+        if (answer == "missing") {
+            co_return Error{.kind = ErrorKind::TmuxMissing,
+                            .message = "there is no tmux on the server",
+                            .hint = "install tmux 3.2 or newer on the server, or set sessions.tmux"};
+        }
+        const auto version = tmux::parse_version(answer);
+        if (version && *version < kOldestTmux) {
+            co_return Error{.kind = ErrorKind::TmuxFailed,
+                            .message = "the server's " + printable(answer) + " is too old",
+                            .hint = "install tmux 3.2 or newer on the server, or set sessions.tmux"};
+        }
+        rest.remove_prefix(line_end + 1);
+        const auto home_end = rest.find('\n');
+        if (home_end == std::string_view::npos) {
+            continue;
+        }
+        const std::string home_word = token + " home ";
+        if (rest.starts_with(home_word)) {
+            remote_home_ = rest.substr(home_word.size(), home_end - home_word.size());
+        }
+        unread_ = rest.substr(home_end + 1);
+        co_return Result<void>();
+    }
+}
+
+asio::awaitable<void> TmuxChannel::read_replies() {
+    std::string bytes = std::move(unread_);
+    while (open_) {
+        if (!bytes.empty()) {
+            handle(bytes);
+            if (!open_) {
+                break;
+            }
+        }
+        bytes = co_await channel_->read_output();
+        if (bytes.empty()) {
+            break;
+        }
+    }
+    open_ = false;
+    fail_pending();
+    write_wanted_.notify_all();
+    channel_->close();
+    if (!closing_ && listener_.on_closed) {
+        listener_.on_closed();
+    }
+}
+
+asio::awaitable<void> TmuxChannel::read_errors() {
+    for (;;) {
+        const std::string bytes = co_await channel_->read_error();
+        if (bytes.empty()) {
+            co_return;
+        }
+        diagnostics_ += bytes;
+        if (diagnostics_.size() > kKeptDiagnostics) {
+            diagnostics_.erase(0, diagnostics_.size() - kKeptDiagnostics);
+        }
+    }
+}
+
+void TmuxChannel::handle(std::string_view bytes) {
+    auto events = parser_.feed(bytes);
+    if (!events) {
+        log_warn("tmux", events.error().message);
+        open_ = false;
+        return;
+    }
+    for (auto& event : *events) {
+        if (auto* block = std::get_if<tmux::Block>(&event)) {
+            handle_block(std::move(*block));
+            continue;
+        }
+        const auto& notification = std::get<tmux::Notification>(event);
+        if (notification.name == "exit") {
+            diagnostics_ += notification.rest;
+        } else if (listener_.on_notification) {
+            listener_.on_notification(notification);
+        }
+    }
+}
+
+void TmuxChannel::handle_block(tmux::Block block) {
+    if (!block.ours) {
+        return;
+    }
+    if (pending_.empty()) {
+        log_warn("tmux", "a reply that nobody asked for");
+        open_ = false;
+        return;
+    }
+    clock_offset_ms_ = block.time * 1000 - clock_.wall_ms();
+    const auto pending = std::move(pending_.front());
+    pending_.pop_front();
+    if (block.error) {
+        std::string text;
+        for (const auto& line : block.lines) {
+            text += text.empty() ? line : ' ' + line;
+        }
+        pending->reply = Error{.kind = ErrorKind::TmuxFailed, .message = "tmux on the server: " + printable(text)};
+    } else {
+        pending->reply = std::move(block.lines);
+    }
+    pending->done.notify_all();
+}
+
+void TmuxChannel::fail_pending() {
+    for (const auto& pending : pending_) {
+        pending->reply = channel_closed(diagnostics_);
+        pending->done.notify_all();
+    }
+    pending_.clear();
+}
+
+void TmuxChannel::send(std::string_view bytes) {
+    if (unwritten_.empty()) {
+        bytes.remove_prefix(channel_->try_write(bytes));
+    }
+    if (!bytes.empty()) {
+        unwritten_ += bytes;
+        write_wanted_.notify_all();
+    }
+}
+
+asio::awaitable<void> TmuxChannel::write_queue() {
+    while (open_) {
+        if (unwritten_.empty()) {
+            co_await write_wanted_.wait();
+            continue;
+        }
+        if (!co_await channel_->wait_writable()) {
+            co_return;
+        }
+        unwritten_.erase(0, channel_->try_write(unwritten_));
+    }
+}
+
+asio::awaitable<std::vector<TmuxChannel::Reply>> TmuxChannel::request_all(std::vector<std::string> lines,
+                                                                          Instant deadline) {
+    std::vector<Reply> replies;
+    if (!open_ || unwritten_.size() > kMaxUnwritten) {
+        replies.assign(lines.size(), Reply(channel_closed(diagnostics_)));
+        co_return replies;
+    }
+    std::vector<std::shared_ptr<Pending>> asked;
+    std::string bytes;
+    for (const auto& line : lines) {
+        asked.push_back(std::make_shared<Pending>(clock_));
+        pending_.push_back(asked.back());
+        bytes += line;
+        bytes += '\n';
+    }
+    send(bytes);
+    for (const auto& pending : asked) {
+        while (!pending->reply && co_await pending->done.wait_until(deadline)) {
+        }
+        replies.push_back(pending->reply ? std::move(*pending->reply)
+                                         : Reply(Error{.kind = ErrorKind::Timeout,
+                                                       .message = "the server's tmux did not answer in time"}));
+    }
+    co_return replies;
+}
+
+asio::awaitable<TmuxChannel::Reply> TmuxChannel::request(std::string line, Instant deadline) {
+    std::vector<std::string> lines;
+    lines.push_back(std::move(line));
+    auto replies = co_await request_all(std::move(lines), deadline);
+    co_return std::move(replies.front());
+}
+
+asio::awaitable<Result<Duration>> TmuxChannel::round_trip(Instant deadline) {
+    const Instant begin = clock_.now();
+    const auto reply = co_await request("display-message -p cmssh", deadline);
+    if (!reply) {
+        co_return reply.error();
+    }
+    co_return clock_.now() - begin;
+}
+
+void TmuxChannel::close() {
+    closing_ = true;
+    open_ = false;
+    channel_->close();
+    write_wanted_.notify_all();
+}
+
+asio::awaitable<void> TmuxChannel::joined() {
+    co_await tasks_.join_until(Instant::max());
+    fail_pending();
+}
+
+}  // namespace cmssh

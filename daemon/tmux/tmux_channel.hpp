@@ -1,0 +1,98 @@
+// One long-lived channel to a server's tmux in control mode: each request is one round trip and no remote shell.
+// Replies come in the order of the requests; what tmux announces by itself goes to the listener. It owns its
+// coroutines: call close() and await joined() before it is destroyed.
+#pragma once
+
+#include <asio/any_io_executor.hpp>
+#include <asio/awaitable.hpp>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "daemon/base/event.hpp"
+#include "daemon/base/task_group.hpp"
+#include "daemon/ssh/master.hpp"
+#include "daemon/tmux/tmux_commands.hpp"
+#include "protocol/tmux_control.hpp"
+
+namespace cmssh {
+
+class TmuxChannel {
+public:
+    struct Listener {
+        std::function<void(const tmux::Notification&)> on_notification;
+        std::function<void()> on_closed;  // the channel ended by itself; not after close()
+    };
+
+    // TmuxMissing, TmuxFailed (too old, or it does not start; with what the server printed), ChannelRefused, MasterLost
+    // or Timeout. The setup commands are on their way when it returns.
+    static asio::awaitable<Result<std::unique_ptr<TmuxChannel>>> open(asio::any_io_executor executor, Clock& clock,
+                                                                      std::shared_ptr<Master> master,
+                                                                      const SessionsConfig& config,
+                                                                      tmux::Ownership ownership, Instant deadline);
+    ~TmuxChannel();
+    TmuxChannel(const TmuxChannel&) = delete;
+    TmuxChannel& operator=(const TmuxChannel&) = delete;
+
+    void set_listener(Listener listener) { listener_ = std::move(listener); }
+
+    // Sends the lines in one write and waits for all their replies. A reply that is tmux's error is a TmuxFailed error
+    // in its place; Timeout or MasterLost (the channel closed) stand for those that did not come, and the command may
+    // have run.
+    using Reply = Result<std::vector<std::string>>;
+    asio::awaitable<std::vector<Reply>> request_all(std::vector<std::string> lines, Instant deadline);
+    asio::awaitable<Reply> request(std::string line, Instant deadline);
+    // Level 2: a round trip to the server's tmux.
+    asio::awaitable<Result<Duration>> round_trip(Instant deadline);
+
+    [[nodiscard]] bool is_open() const { return open_; }
+    [[nodiscard]] const std::string& remote_home() const { return remote_home_; }
+    // The server's clock less ours, in milliseconds, to a second; from the last reply.
+    [[nodiscard]] std::int64_t clock_offset_ms() const { return clock_offset_ms_; }
+
+    void close();
+    asio::awaitable<void> joined();
+
+private:
+    struct Pending {
+        explicit Pending(Clock& clock) : done(clock) {}
+        std::optional<Reply> reply;
+        Event done;
+    };
+
+    TmuxChannel(asio::any_io_executor executor, Clock& clock, std::shared_ptr<Master> master,
+                std::unique_ptr<Channel> channel);
+
+    asio::awaitable<Result<void>> greet(std::string token, Instant deadline);
+    asio::awaitable<Result<void>> read_greeting(std::string token);
+    asio::awaitable<void> read_replies();
+    asio::awaitable<void> read_errors();
+    asio::awaitable<void> write_queue();
+    void handle(std::string_view bytes);
+    void handle_block(tmux::Block block);
+    void send(std::string_view bytes);
+    void fail_pending();
+
+    asio::any_io_executor executor_;
+    Clock& clock_;
+    std::shared_ptr<Master> master_;  // shared with its connection: the channel must not outlive it
+    std::unique_ptr<Channel> channel_;
+    Listener listener_;
+    tmux::ControlParser parser_;
+    // Shared with the callers: one that gave up leaves its place in the order of replies.
+    std::deque<std::shared_ptr<Pending>> pending_;
+    std::string unread_;  // read with the greeting, of the control stream
+    std::string unwritten_;
+    std::string diagnostics_;  // the end of what came on standard error
+    std::string remote_home_;
+    std::int64_t clock_offset_ms_ = 0;
+    bool open_ = true;
+    bool closing_ = false;
+    Event write_wanted_;
+    TaskGroup tasks_;
+};
+
+}  // namespace cmssh

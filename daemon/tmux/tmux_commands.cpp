@@ -1,0 +1,347 @@
+#include "daemon/tmux/tmux_commands.hpp"
+
+#include <charconv>
+
+#include "protocol/jsonrpc.hpp"
+#include "protocol/server_key.hpp"
+#include "protocol/tmux_control.hpp"
+
+namespace cmssh::tmux {
+namespace {
+
+std::string to_hex(std::string_view bytes) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    std::string hex;
+    hex.reserve(bytes.size() * 2);
+    for (const char c : bytes) {
+        const auto byte = static_cast<unsigned char>(c);
+        hex += kDigits[byte >> 4U];
+        hex += kDigits[byte & 0xFU];
+    }
+    return hex;
+}
+
+std::optional<std::string> from_hex(std::string_view hex) {
+    if (hex.size() % 2 != 0) {
+        return std::nullopt;
+    }
+    std::string bytes;
+    for (std::size_t i = 0; i < hex.size(); i += 2) {
+        unsigned value = 0;
+        const auto [end, failure] = std::from_chars(hex.data() + i, hex.data() + i + 2, value, 16);
+        if (failure != std::errc() || end != hex.data() + i + 2) {
+            return std::nullopt;
+        }
+        bytes += static_cast<char>(value);
+    }
+    return bytes;
+}
+
+template <typename Number>
+bool parse_number(std::string_view text, Number& number) {
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
+    return failure == std::errc() && end == text.data() + text.size();
+}
+
+std::vector<std::string_view> split(std::string_view text, char separator) {
+    std::vector<std::string_view> parts;
+    for (;;) {
+        const auto at = text.find(separator);
+        parts.push_back(text.substr(0, at));
+        if (at == std::string_view::npos) {
+            return parts;
+        }
+        text.remove_prefix(at + 1);
+    }
+}
+
+// A metadata value that tmux neither expands nor prints raw line ends for.
+std::string encode_note(const SessionNote& note) {
+    Json json = {{"name", note.name}, {"ctx", note.ctx}, {"command", note.command}, {"created_ms", note.created_ms}};
+    if (note.cwd) {
+        json["cwd"] = *note.cwd;
+    }
+    if (!note.request_id.empty()) {
+        json["request_id"] = note.request_id;
+    }
+    return to_hex(dump_json(json));
+}
+
+std::optional<SessionNote> decode_note(std::string_view hex) {
+    const auto text = from_hex(hex);
+    if (!text) {
+        return std::nullopt;
+    }
+    const auto json = parse_json(*text);
+    if (!json || !json->is_object()) {
+        return std::nullopt;
+    }
+    SessionNote note;
+    try {
+        note.name = json->at("name").get<std::string>();
+        note.ctx = json->at("ctx").get<std::string>();
+        note.command = json->at("command").get<std::vector<std::string>>();
+        note.created_ms = json->at("created_ms").get<std::int64_t>();
+        if (json->contains("cwd")) {
+            note.cwd = json->at("cwd").get<std::string>();
+        }
+        note.request_id = json->value("request_id", "");
+    } catch (const Json::exception&) {
+        return std::nullopt;
+    }
+    return note;
+}
+
+std::string keeper_name(const Ownership& ownership) {
+    return "cmssh-keeper-" + hex_digest(ownership.owner + ' ' + ownership.server_key, 12);
+}
+
+std::string target(std::string_view session_id) {
+    return '=' + std::string(session_id) + ':';
+}
+
+// In single quotes for sh: the one quoting that holds everything.
+std::string sh_quote(std::string_view text) {
+    std::string quoted = "'";
+    for (const char c : text) {
+        if (c == '\'') {
+            quoted += "'\\''";
+        } else {
+            quoted += c;
+        }
+    }
+    return quoted + "'";
+}
+
+// For a login shell that may be csh or fish: what one of them expands inside single quotes, or ends them with, travels
+// as octal escapes, and sh turns them back.
+std::string for_any_shell(std::string_view script) {
+    std::string escaped;
+    for (const char c : script) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte >= ' ' && byte < 0x7F && c != '\'' && c != '\\' && c != '!') {
+            escaped += c;
+            continue;
+        }
+        escaped += "\\0";
+        escaped += static_cast<char>('0' + (byte >> 6U));
+        escaped += static_cast<char>('0' + ((byte >> 3U) & 7U));
+        escaped += static_cast<char>('0' + (byte & 7U));
+    }
+    return "exec /bin/sh -c 'eval \"$(printf %b \"$1\")\"' sh '" + escaped + "'";
+}
+
+constexpr std::string_view kRowFormat =
+    "cmssh #{session_name} #{window_id} #{pane_id} #{pane_pid} #{pane_dead} x#{pane_dead_status} x#{pane_dead_signal} "
+    "x#{pane_dead_time} x#{@cmssh_note}";
+
+// What a user gets by typing the command in a new tmux window: the login, interactive shell's environment, then the
+// program itself in the shell's place. $1 is the directory or empty. csh reads no arguments safely, so that it only
+// lends its environment; fish hands its list on to sh as it is. The directory is entered again behind the rc files,
+// which may leave it.
+constexpr std::string_view kRunInLoginShell = R"(d=$1; shift
+[ -z "$d" ] || cd -- "$d" || exit 1
+i='[ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@"'
+case ${SHELL##*/} in
+sh|ash|bash|dash|ksh*|mksh|yash|zsh) exec "$SHELL" -l FLAGS -c "$i" "$SHELL" "$d" "$@" ;;
+fish) exec "$SHELL" -l FLAGS -c 'exec $argv' -- /bin/sh -c "$i" sh "$d" "$@" ;;
+csh|tcsh) e=$("$SHELL" -c 'if ( -r /etc/csh.login ) source /etc/csh.login
+if ( -r ~/.login ) source ~/.login
+/bin/sh -c "echo @cmssh@; export -p; echo umask `umask`"')
+printf %s "${e%%@cmssh@*}"; eval "${e#*@cmssh@}"
+[ -z "$d" ] || cd -- "$d" || exit 1
+exec "$@" ;;
+*) exec "$@" ;;
+esac)";
+
+constexpr std::string_view kRunPlainly = R"([ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@")";
+
+std::string run_script(SessionShell shell) {
+    if (shell == SessionShell::None) {
+        return std::string(kRunPlainly);
+    }
+    std::string script(kRunInLoginShell);
+    const std::string_view flags = shell == SessionShell::LoginInteractive ? "-i" : "";
+    for (auto at = script.find("FLAGS"); at != std::string::npos; at = script.find("FLAGS")) {
+        script.replace(at, 5, flags);
+    }
+    return script;
+}
+
+}  // namespace
+
+std::string open_command(const SessionsConfig& config, const Ownership& ownership, std::string_view token) {
+    // 1,013 sessions lock everyone out of a tmux server with the usual soft limit of 1024 descriptors.
+    std::string script = "t=" + sh_quote(config.tmux) + "; k=" + sh_quote(token) + "\n";
+    script += R"(ulimit -Sn "$(ulimit -Hn)" 2 > / dev / null if !command - v "$t" > / dev / null 2 > &1; then
+case ${SHELL##*/} in *csh) l=-c ;
+    ; *) l=-lc ;
+    ;
+    esac p =
+        $("${SHELL:-/bin/sh}"
+          "$l" env</ dev / null 2> /
+              dev / null |
+          sed - n 's/^PATH=//p' | tail - n 1) PATH = $PATH : $p fi if !command - v "$t" > / dev / null 2 > &1;
+    then echo "$k missing";
+    exit 0; fi
+echo "$k $("$t" -V)"
+echo "$k home $HOME"
+exec "$t" -u -L )";
+    script += sh_quote(config.tmux_socket) + " -C new-session -A -D -s " + keeper_name(ownership) +
+              " -f no-output,ignore-size 'exec cat'";
+    return for_any_shell(script);
+}
+
+std::vector<std::string> setup_commands(const SessionsConfig& config, const Ownership& ownership) {
+    const std::string keeper = target(keeper_name(ownership));
+    return {
+        "set-option -s exit-empty off",
+        "set-option -s exit-unattached off",
+        "set-option -g destroy-unattached off",
+        "set-option -g detach-on-destroy on",
+        "set-option -g default-command ''",
+        "set-option -g history-limit " + std::to_string(config.scrollback),
+        "set-option -wg remain-on-exit on",
+        // tmux 3.3 writes "Pane is dead" into the pane, where it would be taken for output. 3.2 has no such option.
+        "set-option -wg remain-on-exit-format ''",
+        // The name of a window whose program ended changes, which tmux 3.2 and 3.3 announce within half a second.
+        "set-option -wg automatic-rename on",
+        "set-option -wg automatic-rename-format '#{?pane_dead,dead,#{session_name}}'",
+        "set-option -t " + quote(keeper) + " @cmssh_owner " + quote(ownership.owner),
+        // One line a second at most, and only when the set of dead panes changed.
+        "refresh-client -B " + quote("dead::#{S:#{W:#{P:#{?pane_dead,#{pane_id} #{pane_dead_status},}}}}"),
+    };
+}
+
+std::vector<std::string> start_commands(const SessionsConfig& config, const Ownership& ownership,
+                                        const NewSession& session) {
+    std::string line =
+        "new-session -d -P -F " + quote("cmssh #{window_id} #{pane_id} #{pane_pid}") + " -s " + quote(session.id);
+    if (session.size) {
+        line += " -x " + std::to_string(session.size->cols) + " -y " + std::to_string(session.size->rows);
+    }
+    if (!session.directory.empty()) {
+        line += " -c " + quote_literal_format(session.directory);
+    }
+    const auto variable = [&line](const std::string& name, const std::string& value) {
+        line += " -e " + quote(name + '=' + value);
+    };
+    variable("CMSSH_SESSION", session.id);
+    variable("CMSSH_SESSION_CTX", session.note.ctx);
+    for (const auto& [name, value] : session.env) {
+        variable(name, value);
+    }
+    // Two or more words: tmux executes them without a shell.
+    line += " -- /bin/sh -c " + quote(run_script(config.shell)) + " sh " + quote(session.directory);
+    for (const auto& argument : session.note.command) {
+        line += ' ';
+        line += quote(argument);
+    }
+    const std::string option = "set-option -t " + quote(target(session.id)) + ' ';
+    return {
+        std::move(line),
+        option + "@cmssh_owner " + quote(ownership.owner),
+        option + "@cmssh_server " + quote(to_hex(ownership.server_key)),
+        option + "@cmssh_note " + quote(encode_note(session.note)),
+    };
+}
+
+Result<Started> parse_started(const std::vector<std::string>& lines) {
+    for (const auto& line : lines) {
+        const auto words = split(line, ' ');
+        Started started;
+        if (words.size() == 4 && words[0] == "cmssh" && words[1].starts_with('@') && words[2].starts_with('%') &&
+            parse_number(words[3], started.pane_pid)) {
+            started.window_id = words[1];
+            started.pane_id = words[2];
+            return started;
+        }
+    }
+    return Error{.kind = ErrorKind::TmuxFailed, .message = "tmux on the server gave an answer that is not understood"};
+}
+
+std::string pane_directory_command(std::string_view session_id) {
+    return "display-message -p -t " + quote(target(session_id)) + " '#{pane_current_path}'";
+}
+
+std::string list_command(const Ownership& ownership, bool dead_only) {
+    std::string filter = "#{&&:#{==:#{@cmssh_owner}," + ownership.owner + "},#{==:#{@cmssh_server}," +
+                         to_hex(ownership.server_key) + "}}";
+    if (dead_only) {
+        filter = "#{&&:#{pane_dead}," + filter + "}";
+    }
+    return "list-panes -a -f " + quote(filter) + " -F " + quote(kRowFormat);
+}
+
+std::string show_command(std::string_view session_id) {
+    return "list-panes -s -t " + quote(target(session_id)) + " -F " + quote(kRowFormat);
+}
+
+std::vector<PaneRow> parse_panes(const std::vector<std::string>& lines) {
+    std::vector<PaneRow> rows;
+    for (const auto& line : lines) {
+        const auto words = split(line, ' ');
+        if (words.size() != 10 || words[0] != "cmssh" || !words[6].starts_with('x') || !words[7].starts_with('x') ||
+            !words[8].starts_with('x') || !words[9].starts_with('x')) {
+            continue;
+        }
+        PaneRow row;
+        row.session_id = words[1];
+        row.place.window_id = words[2];
+        row.place.pane_id = words[3];
+        row.dead = words[5] == "1";
+        if (!parse_number(words[4], row.place.pane_pid)) {
+            continue;
+        }
+        if (int status = 0; parse_number(words[6].substr(1), status)) {
+            row.exit_status = status;
+        }
+        // Left as they are where tmux printed nothing: 3.2 knows neither.
+        (void)parse_number(words[7].substr(1), row.signal);
+        (void)parse_number(words[8].substr(1), row.dead_time);
+        auto note = decode_note(words[9].substr(1));
+        if (!note) {
+            continue;
+        }
+        row.note = std::move(*note);
+        rows.push_back(std::move(row));
+    }
+    return rows;
+}
+
+std::string kill_session_command(std::string_view session_id) {
+    return "kill-session -t " + quote('=' + std::string(session_id));
+}
+
+std::string kill_pane_command(std::string_view pane_id) {
+    return "kill-pane -t " + quote(pane_id);
+}
+
+std::string try_directory_command(std::string_view directory) {
+    return for_any_shell("cd -- " + sh_quote(directory));
+}
+
+std::string signal_command(std::string_view session_id, std::int64_t pane_pid, int signal) {
+    // tpgid is the terminal's foreground process group (procps; /proc/PID/stat field 8).
+    std::string script = "p=" + std::to_string(pane_pid) + "; s=" + sh_quote(session_id) + "\n";
+    script += R"(g=$(ps -o tpgid= -p "$p" | tr -d ' ') || exit 3
+case $g in ''|-1|0|1) exit 3 ;; esac
+if [ -r "/proc/$p/environ" ]; then tr '\0' '\n' < "/proc/$p/environ" | grep -qxF "CMSSH_SESSION=$s" || exit 3; fi
+)";
+    script += "kill -" + std::to_string(signal) + " -- \"-$g\"";
+    return for_any_shell(script);
+}
+
+std::string sweep_command(const std::vector<Leftover>& sessions) {
+    std::string script;
+    for (const auto& session : sessions) {
+        // pane_pid led the terminal's session: its processes keep that session id after the terminal is gone.
+        script += "for q in $(ps -eo pid=,sess= | awk '$2 == " + std::to_string(session.pane_pid) +
+                  " {print $1}'); do tr '\\0' '\\n' < /proc/$q/environ 2>/dev/null | grep -qxF " +
+                  sh_quote("CMSSH_SESSION=" + session.session_id) + " && kill -9 $q; done\n";
+    }
+    script += "exit 0";
+    return for_any_shell(script);
+}
+
+}  // namespace cmssh::tmux

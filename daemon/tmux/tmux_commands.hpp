@@ -1,0 +1,99 @@
+// Every command line that we send to a server's tmux, and the readers of what it answers. Pure. tmux 3.2 to 3.7c.
+// Sessions of ours carry @cmssh_owner (who) and @cmssh_server (by which key): several keys, and several daemons, can
+// reach one tmux server, and only what carries both of ours is touched.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/base/config.hpp"
+#include "protocol/methods.hpp"
+#include "protocol/result.hpp"
+
+namespace cmssh::tmux {
+
+// Whose sessions: a hash of machine, uid and state dir, and the server's key.
+struct Ownership {
+    std::string owner;       // hex
+    std::string server_key;  // as text
+};
+
+// The command line that opens the channel, for the login shell of the server's user, whichever that is: one line,
+// nothing in it that sh, csh or fish would expand outside its quotes. It prints `token tmux VERSION` and `token home
+// DIR` and then becomes `tmux -C`, or prints `token missing` where there is no tmux, neither in PATH nor in a login
+// shell's.
+[[nodiscard]] std::string open_command(const SessionsConfig& config, const Ownership& ownership,
+                                       std::string_view token);
+
+// Sent once after the channel is open: what the user's ~/.tmux.conf must not change, and the subscription to dead
+// panes.
+[[nodiscard]] std::vector<std::string> setup_commands(const SessionsConfig& config, const Ownership& ownership);
+
+// What the server's tmux keeps about a session, enough to know it again without us.
+struct SessionNote {
+    std::string name;
+    std::string ctx;
+    std::vector<std::string> command;
+    std::optional<std::string> cwd;
+    std::int64_t created_ms = 0;
+    std::string request_id;
+};
+
+struct NewSession {
+    std::string id;
+    SessionNote note;
+    std::optional<api::Size> size;
+    std::map<std::string, std::string> env;
+    std::string directory;  // absolute on the server; empty: where tmux puts it
+};
+// The first line makes the session and answers with a row for parse_started; the others mark it as ours.
+[[nodiscard]] std::vector<std::string> start_commands(const SessionsConfig& config, const Ownership& ownership,
+                                                      const NewSession& session);
+
+struct Started {
+    std::string pane_id;    // "%3"
+    std::string window_id;  // "@3"
+    std::int64_t pane_pid = 0;
+};
+[[nodiscard]] Result<Started> parse_started(const std::vector<std::string>& lines);
+
+[[nodiscard]] std::string pane_directory_command(std::string_view session_id);
+
+// One row for each pane of a session of ours; with dead_only for the panes whose program has ended.
+[[nodiscard]] std::string list_command(const Ownership& ownership, bool dead_only);
+// One row for the panes of one session, error where it is gone.
+[[nodiscard]] std::string show_command(std::string_view session_id);
+struct PaneRow {
+    std::string session_id;  // its name
+    Started place;
+    bool dead = false;
+    std::optional<int> exit_status;
+    int signal = 0;
+    std::int64_t dead_time = 0;  // the server's clock, seconds; 0: not known
+    SessionNote note;
+    // Dead, and tmux has not collected its status yet (it has neither status nor signal).
+    [[nodiscard]] bool status_pending() const { return dead && !exit_status && signal == 0; }
+};
+// Rows that are not ours or not understood are passed over: a pane may be anybody's.
+[[nodiscard]] std::vector<PaneRow> parse_panes(const std::vector<std::string>& lines);
+
+[[nodiscard]] std::string kill_session_command(std::string_view session_id);
+[[nodiscard]] std::string kill_pane_command(std::string_view pane_id);
+
+// A command line for a channel of its own: exits 0 where the server's user can enter the directory.
+[[nodiscard]] std::string try_directory_command(std::string_view directory);
+// Sends a signal to the foreground process group of a pane's terminal, while the pane's program is the one that was
+// started for this session.
+[[nodiscard]] std::string signal_command(std::string_view session_id, std::int64_t pane_pid, int signal);
+// Kills what is left of sessions whose terminal was closed, told by CMSSH_SESSION in its environment.
+struct Leftover {
+    std::string session_id;
+    std::int64_t pane_pid = 0;
+};
+[[nodiscard]] std::string sweep_command(const std::vector<Leftover>& sessions);
+
+}  // namespace cmssh::tmux
