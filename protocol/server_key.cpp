@@ -1,0 +1,335 @@
+#include "protocol/server_key.hpp"
+
+#include <sha256.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdint>
+#include <system_error>
+
+#include "protocol/names.hpp"
+
+namespace cmssh {
+namespace {
+
+constexpr int kMaxPort = 65535;
+constexpr std::size_t kPathDigits = 16;
+constexpr std::size_t kCommandDigits = 8;
+
+bool is_alnum(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+bool valid_word(std::string_view word, std::string_view also, std::size_t max_size) {
+    return !word.empty() && word.size() <= max_size && word.front() != '-' &&
+           std::all_of(word.begin(), word.end(),
+                       [also](char c) { return is_alnum(c) || also.find(c) != std::string_view::npos; });
+}
+
+// ssh itself takes " 22", "022" and "22x" for ports in places; here a port has one spelling.
+std::optional<int> parse_port(std::string_view text) {
+    int port = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+    if (error != std::errc() || end != text.data() + text.size() || text.front() == '0' || port < 1 ||
+        port > kMaxPort) {
+        return std::nullopt;
+    }
+    return port;
+}
+
+// An IPv6 address, with a zone or without, told from host:port by its characters alone.
+bool looks_like_ipv6(std::string_view host) {
+    const std::string_view address = host.substr(0, host.find('%'));
+    return std::count(address.begin(), address.end(), ':') >= 2 &&
+           address.find_first_not_of("0123456789abcdefABCDEF:.") == std::string_view::npos;
+}
+
+std::string_view without_brackets(std::string_view host) {
+    if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
+        return host.substr(1, host.size() - 2);
+    }
+    return host;
+}
+
+std::string to_lower(std::string_view text) {
+    std::string lower(text);
+    for (char& c : lower) {
+        if (c >= 'A' && c <= 'Z') {
+            c = static_cast<char>(c - 'A' + 'a');
+        }
+    }
+    return lower;
+}
+
+Error invalid_destination(std::string_view text, const std::string& what) {
+    return Error{.kind = ErrorKind::InvalidName,
+                 .message = "'" + printable(text) + "' is not a destination: " + what,
+                 .hint = "give a host, user@host, user@host:port, ssh://user@host:port or [ipv6]:port"};
+}
+
+struct HostPort {
+    std::string_view host;
+    std::optional<std::string_view> port;
+};
+
+// nullopt: brackets that do not close, or something other than a port behind them.
+std::optional<HostPort> split_host_port(std::string_view text) {
+    if (text.starts_with('[')) {
+        const std::size_t close = text.find(']');
+        if (close == std::string_view::npos) {
+            return std::nullopt;
+        }
+        HostPort parts{.host = text.substr(1, close - 1), .port = std::nullopt};
+        const std::string_view behind = text.substr(close + 1);
+        if (behind.empty()) {
+            return parts;
+        }
+        if (behind.front() != ':') {
+            return std::nullopt;
+        }
+        parts.port = behind.substr(1);
+        return parts;
+    }
+    const std::size_t colon = text.find(':');
+    if (colon == std::string_view::npos || text.find(':', colon + 1) != std::string_view::npos) {
+        return HostPort{.host = text, .port = std::nullopt};
+    }
+    return HostPort{.host = text.substr(0, colon), .port = text.substr(colon + 1)};
+}
+
+std::string route(const SshConfigDump& dump) {
+    if (!dump.proxyjump.empty()) {
+        return dump.proxyjump;
+    }
+    // A command's text may hold secrets, and the key is shown.
+    return dump.proxycommand.empty() ? std::string() : "cmd-" + hex_digest(dump.proxycommand, kCommandDigits);
+}
+
+Error bad_control_path(const std::string& path, const std::string& why, const std::string& hint) {
+    return Error{
+        .kind = ErrorKind::BadConfig, .message = "control path '" + printable(path) + "' " + why, .hint = hint};
+}
+
+Error control_path_too_long(const std::string& path, const std::string& hint) {
+    return bad_control_path(
+        path,
+        "is " + std::to_string(path.size()) + " bytes long; ssh can use at most " + std::to_string(kMaxControlPath),
+        hint);
+}
+
+Result<std::string> expand_pattern(const ServerKey& key, const std::string& pattern) {
+    const std::string hint =
+        "set pool.control_path to an absolute path with %r, %h and %p, such as /tmp/cm-ssh-%r@%h:%p";
+    if (!pattern.starts_with('/')) {
+        return bad_control_path(pattern, "is not an absolute path", hint);
+    }
+    std::string path;
+    std::string used;
+    for (std::size_t at = 0; at < pattern.size(); ++at) {
+        if (pattern[at] != '%') {
+            path += pattern[at];
+            continue;
+        }
+        const char token = ++at < pattern.size() ? pattern[at] : '\0';
+        switch (token) {
+            case 'r':
+                path += key.user;
+                break;
+            case 'h':
+                path += key.host;
+                break;
+            case 'p':
+                path += std::to_string(key.port);
+                break;
+            case '%':
+                path += '%';
+                break;
+            default:
+                return bad_control_path(pattern, "has a token that is none of %r, %h, %p and %%", hint);
+        }
+        used += token;
+    }
+    for (const char token : {'r', 'h', 'p'}) {
+        if (used.find(token) == std::string::npos) {
+            return bad_control_path(
+                pattern, std::string("has no %") + token + ", so that two servers could share a socket", hint);
+        }
+    }
+    return path;
+}
+
+}  // namespace
+
+bool valid_host(std::string_view host) {
+    return valid_word(host, "._:%-", 255);
+}
+
+bool valid_user(std::string_view user) {
+    return valid_word(user, "._@\\+-", 64);
+}
+
+Result<Destination> parse_destination(std::string_view text) {
+    constexpr std::string_view kScheme = "ssh://";
+    std::string_view rest = text;
+    if (rest.starts_with(kScheme)) {
+        rest.remove_prefix(kScheme.size());
+        if (rest.ends_with('/')) {
+            rest.remove_suffix(1);
+        }
+        if (rest.find('%') != std::string_view::npos) {
+            return invalid_destination(text, "percent-encoding is not supported in an ssh:// URI");
+        }
+    }
+
+    Destination destination;
+    if (const std::size_t at = rest.rfind('@'); at != std::string_view::npos) {
+        const std::string_view user = rest.substr(0, at);
+        if (!valid_user(user)) {
+            return invalid_destination(
+                text, "a user is 1 to 64 letters, digits or any of . _ @ \\ + -, and does not begin with -");
+        }
+        destination.user = user;
+        rest.remove_prefix(at + 1);
+    }
+
+    const std::optional<HostPort> parts = split_host_port(rest);
+    if (!parts) {
+        return invalid_destination(text, "a host in brackets is [ipv6] or [ipv6]:port");
+    }
+    if (!valid_host(parts->host)) {
+        return invalid_destination(text,
+                                   "a host is 1 to 255 letters, digits or any of . _ : % -, and does not begin with -");
+    }
+    if (parts->host.find(':') != std::string_view::npos && !looks_like_ipv6(parts->host)) {
+        return invalid_destination(text, "a host with colons is an IPv6 address");
+    }
+    destination.host = parts->host;
+    if (parts->port) {
+        destination.port = parse_port(*parts->port);
+        if (!destination.port) {
+            return invalid_destination(text, "a port is a number from 1 to 65535");
+        }
+    }
+    return destination;
+}
+
+Result<SshConfigDump> parse_ssh_config_dump(std::string_view text) {
+    SshConfigDump dump;
+    std::optional<int> port;
+    while (!text.empty()) {
+        const std::size_t line_end = std::min(text.find('\n'), text.size());
+        const std::string_view line = text.substr(0, line_end);
+        text.remove_prefix(std::min(line_end + 1, text.size()));
+
+        const std::size_t space = line.find(' ');
+        if (space == std::string_view::npos) {
+            continue;
+        }
+        const std::string_view keyword = line.substr(0, space);
+        const std::string_view value = line.substr(space + 1);
+        const bool none = value == "none";
+        if (keyword == "user") {
+            dump.user = value;
+        } else if (keyword == "hostname") {
+            dump.hostname = without_brackets(value);
+        } else if (keyword == "port") {
+            port = parse_port(value);
+        } else if (keyword == "proxyjump" && !none) {
+            dump.proxyjump = value;
+        } else if (keyword == "proxycommand" && !none) {
+            dump.proxycommand = value;
+        } else if (keyword == "hostkeyalias") {
+            dump.hostkeyalias = value;
+        } else if (keyword == "identityfile") {
+            dump.identityfiles.emplace_back(value);
+        } else if (keyword == "identitiesonly") {
+            dump.identitiesonly = value == "yes";
+        } else if (keyword == "serveraliveinterval") {
+            dump.server_alive_set = value != "0";
+        }
+    }
+
+    const auto unusable = [](const std::string& what, std::string_view value) {
+        const std::string given = value.empty() ? "none" : "'" + printable(value) + "'";
+        return Error{.kind = ErrorKind::ConnectFailed, .message = "`ssh -G` gave no usable " + what + ": " + given};
+    };
+    if (!valid_user(dump.user)) {
+        return unusable("user", dump.user);
+    }
+    if (!valid_host(dump.hostname)) {
+        return unusable("hostname", dump.hostname);
+    }
+    if (!port) {
+        return unusable("port", {});
+    }
+    dump.port = *port;
+    return dump;
+}
+
+std::string ServerKey::text() const {
+    std::string text = user + '@';
+    text += host.find(':') == std::string::npos ? host : '[' + host + ']';
+    text += ':' + std::to_string(port);
+    if (!via.empty()) {
+        text += " via " + via;
+    }
+    if (!alias.empty()) {
+        text += " alias " + alias;
+    }
+    if (!as.empty()) {
+        text += " as " + as;
+    }
+    return text;
+}
+
+ServerKey make_server_key(const SshConfigDump& dump, const SshConfigDump* bare) {
+    ServerKey key;
+    key.user = dump.user;
+    key.host = to_lower(dump.hostname);
+    key.port = dump.port;
+    key.via = route(dump);
+    key.alias = dump.hostkeyalias;
+    if (dump.identitiesonly && (bare == nullptr || dump.identityfiles != bare->identityfiles)) {
+        for (const std::string& file : dump.identityfiles) {
+            key.as += (key.as.empty() ? "" : ",") + file;
+        }
+    }
+    return key;
+}
+
+Result<std::string> control_path(const ServerKey& key, const std::string& runtime_dir, const std::string& pattern) {
+    if (!pattern.empty()) {
+        Result<std::string> path = expand_pattern(key, pattern);
+        if (!path.ok()) {
+            return path;
+        }
+        if (!key.plain()) {
+            *path += '-' + hex_digest(key.text(), kPathDigits);
+        }
+        if (path->size() > kMaxControlPath) {
+            return control_path_too_long(*path,
+                                         "set pool.control_path to a shorter path, or remove it for the default");
+        }
+        return path;
+    }
+
+    const std::string prefix = runtime_dir + "/cm-ssh-";
+    const std::string readable = prefix + key.user + '@' + key.host + ':' + std::to_string(key.port);
+    if (key.plain() && readable.size() <= kMaxControlPath) {
+        return readable;
+    }
+    std::string hashed = prefix + hex_digest(key.text(), kPathDigits);
+    if (hashed.size() > kMaxControlPath) {
+        return control_path_too_long(hashed, "set XDG_RUNTIME_DIR to a shorter path, or pool.control_path");
+    }
+    return hashed;
+}
+
+std::string hex_digest(std::string_view text, std::size_t digits) {
+    std::array<char, SHA256_DIGEST_STRING_LENGTH> hex{};
+    SHA256Data(reinterpret_cast<const std::uint8_t*>(text.data()), text.size(), hex.data());
+    return std::string(hex.data()).substr(0, digits);
+}
+
+}  // namespace cmssh
