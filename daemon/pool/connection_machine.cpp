@@ -122,7 +122,7 @@ ConnectionMachine::Action ConnectionMachine::on_login_failed(ErrorKind kind, con
     ++failures_;
     if (kind == ErrorKind::NeedsAuth) {
         enter(State::NeedsAuth, now);
-    } else if (needed() && !needs_a_person(kind)) {
+    } else if (((was_up_ && refs_ > 0) || pinned_) && !needs_a_person(kind)) {
         back_off(settings, now, unit_random);
     } else {
         enter(State::Failed, now);

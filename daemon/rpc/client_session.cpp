@@ -1,0 +1,198 @@
+#include "daemon/rpc/client_session.hpp"
+
+#include <asio/redirect_error.hpp>
+#include <asio/use_awaitable.hpp>
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <array>
+
+#include "daemon/base/log.hpp"
+
+namespace cmssh {
+namespace {
+
+constexpr int kMaxInFlight = 128;
+// Requests are not read while more than this is unwritten, so a client that never reads holds at most this and its
+// requests' own replies.
+constexpr std::size_t kMaxOutgoing = 4 * 1024 * 1024;
+
+}  // namespace
+
+ClientSession::ClientSession(asio::local::stream_protocol::socket socket, Clock& clock, RequestHandler& handler,
+                             RpcCounters& counters, std::size_t max_message)
+    : socket_(std::move(socket)),
+      clock_(clock),
+      handler_(handler),
+      counters_(counters),
+      reader_(max_message),
+      gone_event_(clock),
+      changed_(clock),
+      tasks_(socket_.get_executor(), clock) {
+    socket_.non_blocking(true);
+}
+
+asio::awaitable<void> ClientSession::run() {
+    tasks_.spawn("client", write_loop());
+    co_await read_loop();
+    reading_ = false;
+    changed_.notify_all();
+    if (!gone_) {
+        tasks_.spawn("client", watch_for_hangup());
+    }
+    co_await tasks_.join_until(Instant::max());
+}
+
+void ClientSession::stop_reading() {
+    asio::error_code ignored;
+    socket_.shutdown(asio::socket_base::shutdown_receive, ignored);
+}
+
+void ClientSession::hang_up() {
+    if (gone_) {
+        return;
+    }
+    gone_ = true;
+    outgoing_.clear();
+    asio::error_code ignored;
+    socket_.close(ignored);
+    gone_event_.notify_all();
+    changed_.notify_all();
+}
+
+asio::awaitable<void> ClientSession::read_loop() {
+    std::array<char, 64 * 1024> bytes{};
+    while (!gone_) {
+        auto text = reader_.next();
+        if (!text) {
+            counters_.errors += 1;
+            send(make_error(nullptr, text.error()));
+            co_return;
+        }
+        if (*text) {
+            ++in_flight_;
+            tasks_.spawn("client", serve(parse_message(**text)));
+            while (!gone_ && (in_flight_ >= kMaxInFlight || outgoing_.size() > kMaxOutgoing)) {
+                co_await changed_.wait();
+            }
+            continue;
+        }
+        asio::error_code error;
+        const auto count =
+            co_await socket_.async_read_some(asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
+        if (error == asio::error::eof) {
+            // A client may close its writing side and still read: nc -N does.
+            co_return;
+        }
+        if (error) {
+            hang_up();
+            co_return;
+        }
+        reader_.feed(std::string_view(bytes.data(), count));
+    }
+}
+
+asio::awaitable<void> ClientSession::serve(Message message) {
+    std::vector<Json> replies;
+    for (auto& incoming : message.items) {
+        auto reply = co_await serve_one(std::move(incoming));
+        if (reply) {
+            replies.push_back(std::move(*reply));
+        }
+    }
+    if (message.batch && !replies.empty()) {
+        send(Json(std::move(replies)));
+    } else if (!replies.empty()) {
+        send(replies.front());
+    }
+    --in_flight_;
+    changed_.notify_all();
+}
+
+asio::awaitable<std::optional<Json>> ClientSession::serve_one(Incoming incoming) {
+    ++counters_.requests;
+    if (const auto* bad = std::get_if<BadRequest>(&incoming)) {
+        ++counters_.errors;
+        co_return make_error(bad->id, bad->error);
+    }
+    auto& request = std::get<Request>(incoming);
+    const std::optional<Json> id = request.id;
+    // Inside try there is no co_return: g++ 12 mistreats it.
+    Result<Json> result = Error{.kind = ErrorKind::Internal, .message = "the request was not carried out"};
+    try {
+        result = co_await handler_.handle(std::move(request), *this);
+    } catch (const std::exception& failure) {
+        log_error("rpc", std::string("a request ended by an exception: ") + failure.what());
+        result = Error{.kind = ErrorKind::Internal, .message = "internal error", .hint = "look into the daemon's log"};
+    }
+    if (!result) {
+        ++counters_.errors;
+    }
+    if (!id) {
+        co_return std::nullopt;
+    }
+    co_return result ? make_result(*id, std::move(*result)) : make_error(*id, result.error());
+}
+
+asio::awaitable<void> ClientSession::watch_for_hangup() {
+    pollfd now{.fd = socket_.native_handle(), .events = 0, .revents = 0};
+    if (::poll(&now, 1, 0) == 1 && (now.revents & (POLLHUP | POLLERR)) != 0) {
+        hang_up();
+        co_return;
+    }
+    asio::error_code error;
+    co_await socket_.async_wait(asio::socket_base::wait_error, asio::redirect_error(asio::use_awaitable, error));
+    hang_up();
+}
+
+void ClientSession::notify(std::string_view method, Json params) {
+    if (outgoing_.size() <= kMaxOutgoing) {
+        send(make_notification(method, std::move(params)));
+    }
+}
+
+void ClientSession::send(const Json& json) {
+    if (gone_) {
+        return;
+    }
+    std::string bytes = frame(dump_json(json), reader_.framing());
+    if (outgoing_.empty()) {
+        // The common case without a trip through the loop.
+        const ssize_t sent = ::send(socket_.native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent == static_cast<ssize_t>(bytes.size())) {
+            return;
+        }
+        bytes.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
+    }
+    outgoing_ += bytes;
+    changed_.notify_all();
+}
+
+asio::awaitable<void> ClientSession::write_loop() {
+    while (!gone_) {
+        if (!outgoing_.empty()) {
+            asio::error_code error;
+            co_await socket_.async_wait(asio::socket_base::wait_write,
+                                        asio::redirect_error(asio::use_awaitable, error));
+            if (error || gone_) {
+                break;
+            }
+            const ssize_t sent =
+                ::send(socket_.native_handle(), outgoing_.data(), outgoing_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+            if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+                break;
+            }
+            outgoing_.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
+            changed_.notify_all();
+            continue;
+        }
+        if (!reading_ && in_flight_ == 0) {
+            break;
+        }
+        co_await changed_.wait();
+    }
+    hang_up();
+}
+
+}  // namespace cmssh

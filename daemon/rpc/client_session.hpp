@@ -1,0 +1,73 @@
+// One connected client: reads requests, has them carried out side by side, writes replies in the order they are ready.
+// Over its share of requests in flight, or of unread replies, a client is simply not read from.
+#pragma once
+
+#include <asio/local/stream_protocol.hpp>
+
+#include <cstdint>
+#include <deque>
+#include <string>
+
+#include "daemon/base/event.hpp"
+#include "daemon/base/task_group.hpp"
+#include "protocol/framing.hpp"
+#include "protocol/jsonrpc.hpp"
+
+namespace cmssh {
+
+class ClientSession;
+
+// Carries out one request. The reply's "result" or "error" is returned; it is dropped for a notification.
+class RequestHandler {
+public:
+    virtual ~RequestHandler() = default;
+    virtual asio::awaitable<Result<Json>> handle(Request request, ClientSession& client) = 0;
+};
+
+struct RpcCounters {
+    std::uint64_t requests = 0;
+    std::uint64_t errors = 0;
+};
+
+class ClientSession {
+public:
+    ClientSession(asio::local::stream_protocol::socket socket, Clock& clock, RequestHandler& handler,
+                  RpcCounters& counters, std::size_t max_message);
+
+    // Until the client is gone and its last request is done.
+    asio::awaitable<void> run();
+    // Takes no more requests; run() ends when the replies to those under way are written.
+    void stop_reading();
+    // Ends it now; what is under way is told by gone().
+    void close() { hang_up(); }
+
+    // A notification for this client; dropped where it no longer reads.
+    void notify(std::string_view method, Json params);
+    [[nodiscard]] const bool& gone() const { return gone_; }
+    [[nodiscard]] Event& gone_event() { return gone_event_; }
+
+private:
+    asio::awaitable<void> read_loop();
+    asio::awaitable<void> write_loop();
+    // After end of file: tells a client that is gone from one that only has nothing more to say.
+    asio::awaitable<void> watch_for_hangup();
+    asio::awaitable<void> serve(Message message);
+    asio::awaitable<std::optional<Json>> serve_one(Incoming incoming);
+    void send(const Json& json);
+    void hang_up();
+
+    asio::local::stream_protocol::socket socket_;
+    Clock& clock_;
+    RequestHandler& handler_;
+    RpcCounters& counters_;
+    FrameReader reader_;
+    std::string outgoing_;
+    bool gone_ = false;
+    bool reading_ = true;
+    int in_flight_ = 0;
+    Event gone_event_;
+    Event changed_;
+    TaskGroup tasks_;
+};
+
+}  // namespace cmssh

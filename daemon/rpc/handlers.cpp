@@ -1,0 +1,281 @@
+#include "daemon/rpc/handlers.hpp"
+
+#include <set>
+
+#include "protocol/methods.hpp"
+#include "protocol/names.hpp"
+
+namespace cmssh {
+namespace {
+
+constexpr Duration kDrainDeadline = std::chrono::hours(24);
+
+template <typename T>
+Result<Json> written(Result<T> result) {
+    if (!result) {
+        return std::move(result).error();
+    }
+    return api::write(*result);
+}
+
+}  // namespace
+
+Handlers::Handlers(Clock& clock, const Config& config, Sessions& sessions, Pool& pool, IdentityResolver& resolver,
+                   DaemonControl& control)
+    : clock_(clock), config_(config), sessions_(sessions), pool_(pool), resolver_(resolver), control_(control) {}
+
+const std::map<std::string_view, Handlers::Method>& Handlers::methods() {
+    static const std::map<std::string_view, Method> kMethods = {
+        {"start", &Handlers::start},
+        {"list", &Handlers::list},
+        {"get", &Handlers::get},
+        {"kill", &Handlers::kill},
+        {"wait", &Handlers::wait},
+        {"stats", &Handlers::stats},
+        {"connect", &Handlers::connect},
+        {"disconnect", &Handlers::disconnect},
+        {"check", &Handlers::check},
+        {"contexts", &Handlers::contexts},
+        {"ping", &Handlers::ping},
+        {"version", &Handlers::version},
+        {"reload", &Handlers::reload},
+        {"shutdown", &Handlers::shutdown},
+        {"rpc.discover", &Handlers::discover},
+    };
+    return kMethods;
+}
+
+asio::awaitable<Result<Json>> Handlers::handle(Request request, ClientSession& client) {
+    const auto method = methods().find(request.method);
+    if (method == methods().end()) {
+        co_return Error{.kind = ErrorKind::MethodNotFound,
+                        .message = "no method is named " + printable(request.method),
+                        .hint = "rpc.discover lists them"};
+    }
+    Call call;
+    call.params = std::move(request.params);
+    call.caller.gone = &client.gone();
+    call.caller.gone_event = &client.gone_event();
+    call.caller.progress = [&client, id = request.id](const std::string& ctx, const std::string& server,
+                                                      std::string_view phase) {
+        if (id) {
+            api::Progress progress;
+            progress.id = *id;
+            progress.ctx = ctx;
+            progress.server = server;
+            progress.phase = phase;
+            client.notify("progress", api::write(progress));
+        }
+    };
+    co_return co_await (this->*method->second)(std::move(call));
+}
+
+asio::awaitable<Result<Json>> Handlers::start(Call call) {
+    auto params = api::read<api::StartParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    co_return written(co_await sessions_.start(std::move(*params), std::move(call.caller)));
+}
+
+asio::awaitable<Result<Json>> Handlers::list(Call call) {
+    const auto params = api::read<api::ListParams>(call.params);
+    if (!params) {
+        co_return params.error();
+    }
+    co_return written(sessions_.list(*params));
+}
+
+asio::awaitable<Result<Json>> Handlers::get(Call call) {
+    const auto params = api::read<api::SessionParams>(call.params);
+    if (!params) {
+        co_return params.error();
+    }
+    co_return written(sessions_.get(*params));
+}
+
+asio::awaitable<Result<Json>> Handlers::kill(Call call) {
+    auto params = api::read<api::KillParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    co_return written(co_await sessions_.kill(std::move(*params), std::move(call.caller)));
+}
+
+asio::awaitable<Result<Json>> Handlers::wait(Call call) {
+    auto params = api::read<api::WaitParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    co_return written(co_await sessions_.wait(std::move(*params), std::move(call.caller)));
+}
+
+asio::awaitable<Result<Json>> Handlers::stats(Call call) {
+    if (const auto params = api::read<api::Empty>(call.params); !params) {
+        co_return params.error();
+    }
+    api::StatsResult result;
+    for (const auto& [key, connection] : pool_.connections()) {
+        auto view = connection->describe();
+        result.connection_stats[key] = view.sessions;
+        result.total_connections += connection->has_master() ? 1 : 0;
+        result.total_sessions += view.sessions;
+        result.total_refs += view.refs;
+        result.handshakes += view.handshakes;
+        result.handshakes_saved += view.reused_count;
+        result.connections.push_back(std::move(view));
+    }
+    result.daemon = control_.describe();
+    co_return api::write(result);
+}
+
+asio::awaitable<Result<Json>> Handlers::connect(Call call) {
+    auto params = api::read<api::ConnectParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    auto found = co_await sessions_.find_connection(params->ctx);
+    if (!found) {
+        co_return std::move(found).error();
+    }
+    Connection& connection = *found->connection;
+    Connection::Want want;
+    want.auth_sock = params->auth_sock;
+    want.progress = [progress = call.caller.progress, ctx = found->context.name,
+                     server = connection.key_text()](std::string_view phase) { progress(ctx, server, phase); };
+    auto ready = co_await connection.ensure_up(std::move(want));
+    if (!ready) {
+        Error error = std::move(ready).error();
+        error.ctx = found->context.name;
+        error.server = connection.key_text();
+        co_return error;
+    }
+    api::ConnectResult result;
+    result.connection = connection.describe();
+    result.reused = ready->reused;
+    co_return api::write(result);
+}
+
+asio::awaitable<Result<Json>> Handlers::disconnect(Call call) {
+    const auto params = api::read<api::DisconnectParams>(call.params);
+    if (!params) {
+        co_return params.error();
+    }
+    auto found = co_await sessions_.find_connection(params->ctx);
+    if (!found) {
+        co_return std::move(found).error();
+    }
+    Connection& connection = *found->connection;
+    const auto done = co_await connection.disconnect(params->force, clock_.now() + kDrainDeadline);
+    if (!done) {
+        co_return done.error();
+    }
+    api::ConnectionResult result;
+    result.connection = connection.describe();
+    co_return api::write(result);
+}
+
+asio::awaitable<Result<Json>> Handlers::check(Call call) {
+    const auto params = api::read<api::CheckParams>(call.params);
+    if (!params) {
+        co_return params.error();
+    }
+    api::ConnectionsResult result;
+    if (params->ctx) {
+        auto found = co_await sessions_.find_connection(params->ctx);
+        if (!found) {
+            co_return std::move(found).error();
+        }
+        Connection& connection = *found->connection;
+        co_await pool_.check(&connection);
+        result.connections.push_back(connection.describe());
+        co_return api::write(result);
+    }
+    co_await pool_.check(nullptr);
+    for (const auto& [key, connection] : pool_.connections()) {
+        result.connections.push_back(connection->describe());
+    }
+    co_return api::write(result);
+}
+
+asio::awaitable<Result<Json>> Handlers::contexts(Call call) {
+    if (const auto params = api::read<api::Empty>(call.params); !params) {
+        co_return params.error();
+    }
+    api::ContextsResult result;
+    std::set<std::string> named;
+    const auto add = [&](const std::string& name) {
+        if (!named.insert(name).second) {
+            return;
+        }
+        const auto context = resolve_context(config_, name);
+        api::Context view;
+        view.name = name;
+        view.source = context && context->configured ? "config" : "destination";
+        view.is_default = config_.default_ctx == name;
+        if (context) {
+            // What is known already: this call asks no ssh.
+            if (const Identity* identity = resolver_.known(context->route)) {
+                if (Connection* connection = pool_.find(identity->key.text())) {
+                    view.server = connection->server();
+                }
+            }
+        }
+        result.contexts.push_back(std::move(view));
+    };
+    for (const auto& [name, context] : config_.contexts) {
+        add(name);
+    }
+    if (config_.default_ctx) {
+        add(*config_.default_ctx);
+    }
+    for (const auto& record : sessions_.table().all()) {
+        if (!api::ended(record->view.state)) {
+            add(record->view.ctx);
+        }
+    }
+    co_return api::write(result);
+}
+
+asio::awaitable<Result<Json>> Handlers::ping(Call call) {
+    co_return written(api::read<api::Empty>(call.params));
+}
+
+asio::awaitable<Result<Json>> Handlers::version(Call call) {
+    if (const auto params = api::read<api::Empty>(call.params); !params) {
+        co_return params.error();
+    }
+    api::VersionResult result;
+    result.version = CMSSH_VERSION;
+    for (const auto& [name, method] : methods()) {
+        result.capabilities.emplace_back(name);
+    }
+    co_return api::write(result);
+}
+
+asio::awaitable<Result<Json>> Handlers::reload(Call call) {
+    if (const auto params = api::read<api::Empty>(call.params); !params) {
+        co_return params.error();
+    }
+    if (auto reloaded = control_.reload(); !reloaded) {
+        co_return std::move(reloaded).error();
+    }
+    co_return Json::object();
+}
+
+asio::awaitable<Result<Json>> Handlers::shutdown(Call call) {
+    if (const auto params = api::read<api::Empty>(call.params); !params) {
+        co_return params.error();
+    }
+    control_.request_stop();
+    co_return Json::object();
+}
+
+asio::awaitable<Result<Json>> Handlers::discover(Call call) {
+    if (const auto params = api::read<api::Empty>(call.params); !params) {
+        co_return params.error();
+    }
+    co_return api::openrpc_document(CMSSH_VERSION);
+}
+
+}  // namespace cmssh

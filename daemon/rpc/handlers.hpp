@@ -1,0 +1,62 @@
+// The API's methods: params read, the work handed to sessions, pool and daemon, results written.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "daemon/rpc/client_session.hpp"
+#include "daemon/session/sessions.hpp"
+
+namespace cmssh {
+
+// What methods ask of the daemon itself.
+class DaemonControl {
+public:
+    virtual ~DaemonControl() = default;
+    virtual Result<void> reload() = 0;
+    virtual void request_stop() = 0;
+    [[nodiscard]] virtual api::DaemonStats describe() const = 0;
+};
+
+class Handlers final : public RequestHandler {
+public:
+    Handlers(Clock& clock, const Config& config, Sessions& sessions, Pool& pool, IdentityResolver& resolver,
+             DaemonControl& control);
+
+    asio::awaitable<Result<Json>> handle(Request request, ClientSession& client) override;
+
+private:
+    struct Call {
+        Json params;
+        Caller caller;
+    };
+    using Method = asio::awaitable<Result<Json>> (Handlers::*)(Call);
+    static const std::map<std::string_view, Method>& methods();
+
+    asio::awaitable<Result<Json>> start(Call call);
+    asio::awaitable<Result<Json>> list(Call call);
+    asio::awaitable<Result<Json>> get(Call call);
+    asio::awaitable<Result<Json>> kill(Call call);
+    asio::awaitable<Result<Json>> wait(Call call);
+    asio::awaitable<Result<Json>> stats(Call call);
+    asio::awaitable<Result<Json>> connect(Call call);
+    asio::awaitable<Result<Json>> disconnect(Call call);
+    asio::awaitable<Result<Json>> check(Call call);
+    asio::awaitable<Result<Json>> contexts(Call call);
+    asio::awaitable<Result<Json>> ping(Call call);
+    asio::awaitable<Result<Json>> version(Call call);
+    asio::awaitable<Result<Json>> reload(Call call);
+    asio::awaitable<Result<Json>> shutdown(Call call);
+    asio::awaitable<Result<Json>> discover(Call call);
+
+    Clock& clock_;
+    const Config& config_;
+    Sessions& sessions_;
+    Pool& pool_;
+    IdentityResolver& resolver_;
+    DaemonControl& control_;
+};
+
+}  // namespace cmssh
