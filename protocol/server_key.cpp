@@ -1,5 +1,6 @@
 #include "protocol/server_key.hpp"
 
+#include <arpa/inet.h>
 #include <sha256.h>
 
 #include <algorithm>
@@ -38,11 +39,11 @@ std::optional<int> parse_port(std::string_view text) {
     return port;
 }
 
-// An IPv6 address, with a zone or without, told from host:port by its characters alone.
-bool looks_like_ipv6(std::string_view host) {
-    const std::string_view address = host.substr(0, host.find('%'));
-    return std::count(address.begin(), address.end(), ':') >= 2 &&
-           address.find_first_not_of("0123456789abcdefABCDEF:.") == std::string_view::npos;
+// With a zone ("%eth0") or without.
+bool is_ipv6(std::string_view host) {
+    const std::string address(host.substr(0, host.find('%')));
+    in6_addr parsed{};
+    return ::inet_pton(AF_INET6, address.c_str(), &parsed) == 1;
 }
 
 std::string_view without_brackets(std::string_view host) {
@@ -201,7 +202,7 @@ Result<Destination> parse_destination(std::string_view text) {
         return invalid_destination(text,
                                    "a host is 1 to 255 letters, digits or any of . _ : % -, and does not begin with -");
     }
-    if (parts->host.find(':') != std::string_view::npos && !looks_like_ipv6(parts->host)) {
+    if (parts->host.find(':') != std::string_view::npos && !is_ipv6(parts->host)) {
         return invalid_destination(text, "a host with colons is an IPv6 address");
     }
     destination.host = parts->host;

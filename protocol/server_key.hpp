@@ -46,9 +46,9 @@ struct ServerKey {
     std::string user;
     std::string host;  // lower case as ssh gives it
     int port = 22;
-    std::string via;    // the hop as ssh -G gives it, or "cmd-" + 8 hex of a ProxyCommand; empty: none
-    std::string alias;  // HostKeyAlias; empty: none
-    std::string as;     // identity files joined by ','; empty: none
+    std::string via = {};    // the hop as ssh -G gives it, or "cmd-" + 8 hex of a ProxyCommand; empty: none
+    std::string alias = {};  // HostKeyAlias; empty: none
+    std::string as = {};     // identity files joined by ','; empty: none
 
     // `user@host:port`, IPv6 in [], then ` via HOP`, ` alias NAME`, ` as FILE` where set.
     [[nodiscard]] std::string text() const;

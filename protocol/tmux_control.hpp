@@ -46,8 +46,8 @@ private:
 // One argument in double quotes, byte for byte (tmux 3.0's parser: \" \\ \$ \n and octal for control bytes).
 // The text must be valid UTF-8 without NUL: tmux cuts a line at NUL.
 [[nodiscard]] std::string quote(std::string_view text);
-// For arguments that tmux expands as a format (-c, -n, -F, display-message): every # doubled, then quoted. #(cmd) would
-// run cmd.
+// For arguments that tmux expands as a format (-c, -n, -F): every # doubled, but those before a [, which tmux keeps as
+// they stand; then quoted. #(cmd) would run cmd. Not for display-message, which expands % as strftime does too.
 [[nodiscard]] std::string quote_literal_format(std::string_view text);
 // `name arg arg…` with each argument quoted; one line without its line end.
 [[nodiscard]] std::string command_line(std::string_view name, const std::vector<std::string>& args);

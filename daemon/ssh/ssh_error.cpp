@@ -27,7 +27,6 @@ constexpr std::array kCauses = std::to_array<Rule>({
     {"No address associated with hostname", ErrorKind::DnsFailure},
     {"Host key verification failed", ErrorKind::HostKeyUnknown},
     {"Too many authentication failures", ErrorKind::AuthFailed},
-    {"incorrect passphrase supplied to decrypt private key", ErrorKind::NeedsAuth},
     {" timed out", ErrorKind::ConnectTimeout},
     {"Timeout, server ", ErrorKind::ConnectTimeout},
     {"Control socket connect(", ErrorKind::ConnectFailed},
@@ -40,6 +39,7 @@ constexpr std::array kCauses = std::to_array<Rule>({
     {"Bad owner or permissions", ErrorKind::ConnectFailed},
     {"command-line line 0:", ErrorKind::ConnectFailed},
     {"command-line: line 0:", ErrorKind::ConnectFailed},
+    {" not found", ErrorKind::ConnectFailed},  // a ProxyCommand's program
     {"unix_listener: ", ErrorKind::ConnectFailed},
     {"Received disconnect from ", ErrorKind::ConnectFailed},
 });
@@ -132,10 +132,14 @@ public:
         }
 
         if (const std::optional<std::string_view> methods = denied_methods(line)) {
-            const bool passphrase = cause_ && cause_->kind == ErrorKind::NeedsAuth;
-            const bool person = names_a_person(*methods) || passphrase;
+            const bool person = names_a_person(*methods) || key_wants_passphrase_;
+            key_wants_passphrase_ = false;
             set_cause(person ? ErrorKind::NeedsAuth : ErrorKind::AuthFailed, line);
             return;
+        }
+        // Said only where ssh could ask: in batch mode it passes over such a key in silence.
+        if (contains(line, "incorrect passphrase supplied to decrypt private key")) {
+            key_wants_passphrase_ = true;
         }
         const auto rule =
             std::find_if(kCauses.begin(), kCauses.end(), [line](const Rule& it) { return contains(line, it.text); });
@@ -167,9 +171,11 @@ private:
             cause_->kind = ErrorKind::ConnectFailed;
             cause_->revoked = true;
         }
+        warning_ = HostKeyWarning::None;
     }
 
     HostKeyWarning warning_ = HostKeyWarning::None;
+    bool key_wants_passphrase_ = false;
     std::string_view changed_host_;
     std::optional<Cause> cause_;
     std::string_view consequence_;
