@@ -1,1 +1,139 @@
-int main() { return 0; }
+// cmsshd: one per user, in the foreground.
+#include <CLI/CLI.hpp>
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <asio/io_context.hpp>
+
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "daemon/app/config.hpp"
+#include "daemon/app/daemon.hpp"
+#include "daemon/app/runtime_dir.hpp"
+#include "daemon/base/log.hpp"
+#include "protocol/names.hpp"
+#include "protocol/paths.hpp"
+
+extern char** environ;
+
+namespace cmssh {
+namespace {
+
+constexpr int kStopped = 0;
+constexpr int kFailed = 1;
+constexpr int kUsage = 2;
+constexpr int kAnotherServes = 3;
+
+struct Arguments {
+    std::optional<std::string> config;
+    std::optional<std::string> socket;
+    std::string log_level = "info";
+};
+
+int fail(const Error& error, int exit_code) {
+    std::fprintf(stderr, "cmsshd: %s\n", printable(error.message).c_str());
+    if (!error.hint.empty()) {
+        std::fprintf(stderr, "hint: %s\n", printable(error.hint).c_str());
+    }
+    return exit_code;
+}
+
+void set_process_limits() {
+    ::umask(077);
+    ::signal(SIGPIPE, SIG_IGN);
+    // A core would hold what passed through; masters and their orphans become our children.
+    const rlimit no_core{.rlim_cur = 0, .rlim_max = 0};
+    ::setrlimit(RLIMIT_CORE, &no_core);
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+    rlimit files{};
+    if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        ::setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
+int serve(const Arguments& arguments) {
+    const PathEnvironment environment = process_environment();
+    DaemonOptions options;
+    options.config_file = config_path(environment, arguments.config);
+    options.config_required = arguments.config || environment.get("CMSSH_CONFIG");
+    options.home = environment.get("HOME").value_or("/");
+    options.runtime_dir = runtime_dir(environment);
+    options.state_dir = state_dir(environment);
+
+    auto config = load_config(options.config_file, options.home, options.config_required);
+    if (!config) {
+        return fail(config.error(), kUsage);
+    }
+    for (const auto& [path, make_parents] : {std::pair(options.runtime_dir, false), std::pair(options.state_dir, true)}) {
+        if (auto dir = open_private_dir(path, make_parents); !dir) {
+            return fail(dir.error(), kFailed);
+        }
+    }
+    auto lock = DaemonLock::take(options.runtime_dir);
+    if (!lock) {
+        return fail(lock.error(), kFailed);
+    }
+    const std::string path = socket_path(environment, arguments.socket);
+    if (!*lock) {
+        return fail({.message = "another cmsshd of this user serves", .hint = "cmctl daemon status"}, kAnotherServes);
+    }
+    auto socket = ListenSocket::open(path);
+    if (!socket) {
+        return fail(socket.error(), kFailed);
+    }
+    if (!*socket) {
+        return fail({.message = "another program serves on " + path, .hint = "give another --socket"}, kAnotherServes);
+    }
+    auto ready = ReadyPipe::from_environment();
+    for (char** variable = environ; *variable != nullptr; ++variable) {
+        options.environment.emplace_back(*variable);
+    }
+    asio::io_context io(1);
+    Daemon daemon(io, std::move(options), std::move(*config), std::move(**socket), std::move(ready));
+    daemon.run();
+    return kStopped;
+}
+
+int main(int argc, char** argv) {
+    Arguments arguments;
+    CLI::App app{"cmsshd: keeps one SSH connection per server, shared by every session", "cmsshd"};
+    app.set_version_flag("--version", "cmsshd " CMSSH_VERSION);
+    bool print_default_config = false;
+    app.add_option("--config", arguments.config, "Configuration file")->type_name("F");
+    app.add_option("--socket", arguments.socket, "Path of the API socket")->type_name("P");
+    app.add_option("--log-level", arguments.log_level, "trace, debug, info, warn or error")->type_name("L");
+    app.add_flag("--print-default-config", print_default_config, "Print the configuration with every default");
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? kStopped : kUsage;
+    }
+    if (print_default_config) {
+        std::fputs(std::string(default_config_text()).c_str(), stdout);
+        return kStopped;
+    }
+    start_logging(::getenv("JOURNAL_STREAM") != nullptr && ::isatty(STDERR_FILENO) == 0 && ::getenv("INVOCATION_ID") != nullptr);
+    if (!set_log_level(arguments.log_level)) {
+        return fail({.message = "--log-level: expected trace, debug, info, warn or error, got " + arguments.log_level}, kUsage);
+    }
+    set_process_limits();
+    try {
+        return serve(arguments);
+    } catch (const std::exception& error) {
+        return fail({.message = error.what()}, kFailed);
+    }
+}
+
+}  // namespace
+}  // namespace cmssh
+
+int main(int argc, char** argv) {
+    return cmssh::main(argc, argv);
+}

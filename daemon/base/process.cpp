@@ -137,6 +137,12 @@ void PosixSpawner::stop() {
     reaper_->signals.cancel(ignored);
 }
 
+void PosixSpawner::kill_running() {
+    for (const auto& [pid, child] : reaper_->children) {
+        child->kill_group();
+    }
+}
+
 Result<std::unique_ptr<ChildProcess>> PosixSpawner::spawn(SpawnRequest request) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;

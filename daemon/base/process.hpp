@@ -53,6 +53,8 @@ public:
     PosixSpawner(asio::any_io_executor executor, Clock& clock);
     ~PosixSpawner() override;
     Result<std::unique_ptr<ChildProcess>> spawn(SpawnRequest request) override;
+    // SIGKILL to the groups of all children that run: their waits end.
+    void kill_running();
     // Ends the watch for SIGCHLD, so that the loop can run out of work.
     void stop();
 

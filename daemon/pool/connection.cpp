@@ -476,6 +476,14 @@ void Connection::end_if_unused() {
 }
 
 asio::awaitable<void> Connection::shut_down() {
+    request_stop();
+    co_await tasks_.join_until(Instant::max());
+}
+
+void Connection::request_stop() {
+    if (shutting_down_) {
+        return;
+    }
     shutting_down_ = true;
     drop_tmux();
     if (master_ != nullptr) {
@@ -483,7 +491,6 @@ asio::awaitable<void> Connection::shut_down() {
     }
     changed_.notify_all();
     deadline_changed_.notify_all();
-    co_await tasks_.join_until(Instant::max());
 }
 
 api::Server Connection::server() const {

@@ -102,6 +102,7 @@ public:
     // After a login that served nobody: ends the master unless somebody holds it by now.
     void end_if_unused();
     // Lets go of the master and ends every wait; the process and its sessions live on.
+    void request_stop();
     asio::awaitable<void> shut_down();
 
     [[nodiscard]] const ServerKey& key() const { return key_; }

@@ -66,7 +66,14 @@ asio::awaitable<void> Pool::check(Connection* only) {
     co_await probes.join_until(Instant::max());
 }
 
+void Pool::request_stop() {
+    for (const auto& [key, connection] : connections_) {
+        connection->request_stop();
+    }
+}
+
 asio::awaitable<void> Pool::shut_down() {
+    request_stop();
     TaskGroup ending(services_.executor, services_.clock);
     for (const auto& [key, connection] : connections_) {
         ending.spawn(key, connection->shut_down());

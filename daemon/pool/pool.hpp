@@ -21,6 +21,8 @@ public:
     [[nodiscard]] const std::map<std::string, std::unique_ptr<Connection>>& connections() const { return connections_; }
     // Probes all that have a master, or one, at once.
     asio::awaitable<void> check(Connection* only);
+    // Lets go of every master: the processes live on, and every wait ends.
+    void request_stop();
     asio::awaitable<void> shut_down();
 
     // Entries, also of servers that could not be reached: what callers can make us remember.

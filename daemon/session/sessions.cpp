@@ -315,12 +315,15 @@ asio::awaitable<void> Sessions::carry_out_kill(RecordPtr record) {
     }
 }
 
-asio::awaitable<void> Sessions::shut_down() {
+void Sessions::request_stop() {
     shutting_down_ = true;
     stop_.notify_all();
     for (const auto& record : table_.all()) {
         record->changed.notify_all();
     }
+}
+
+asio::awaitable<void> Sessions::shut_down() {
     co_await tasks_.join_until(Instant::max());
     // The holds go before the connections.
     for (const auto& record : table_.all()) {

@@ -43,6 +43,9 @@ public:
     asio::awaitable<Result<Found>> find_connection(std::optional<std::string> ctx);
 
     [[nodiscard]] const SessionTable& table() const { return table_; }
+    // Every wait ends with ShuttingDown.
+    void request_stop();
+    // After request_stop(), when nobody calls any more.
     asio::awaitable<void> shut_down();
 
     void on_reachable(Connection& connection) override;

@@ -1,0 +1,202 @@
+#include "daemon/app/daemon.hpp"
+
+#include <asio/co_spawn.hpp>
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <random>
+
+#include "daemon/app/config.hpp"
+#include "daemon/base/log.hpp"
+#include "protocol/server_key.hpp"
+
+namespace cmssh {
+namespace {
+
+// Replies under way are written by then, and children told to end have ended.
+constexpr Duration kStopDeadline = std::chrono::seconds(5);
+
+std::string read_line(const char* path) {
+    std::ifstream file(path);
+    std::string line;
+    std::getline(file, line);
+    return line;
+}
+
+// Tells this daemon's sessions on a server from those of the user's other machines, and of another state dir.
+std::string owner_of(const DaemonOptions& options) {
+    return hex_digest(read_line("/etc/machine-id") + ' ' + std::to_string(::geteuid()) + ' ' + options.state_dir, 16);
+}
+
+std::function<double()> make_jitter() {
+    return [engine = std::mt19937_64(std::random_device()())]() mutable {
+        return std::uniform_real_distribution<double>(0, 1)(engine);
+    };
+}
+
+std::uint64_t resident_bytes() {
+    std::ifstream file("/proc/self/statm");
+    std::uint64_t total = 0;
+    std::uint64_t resident = 0;
+    file >> total >> resident;
+    return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace
+
+Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, ListenSocket socket, ReadyPipe ready)
+    : io_(io),
+      options_(std::move(options)),
+      config_(std::move(config)),
+      socket_(std::move(socket)),
+      ready_(std::move(ready)),
+      clock_(io.get_executor()),
+      spawner_(io.get_executor(), clock_),
+      resolver_(io.get_executor(), clock_, spawner_, config_, options_.environment),
+      launcher_(io.get_executor(), clock_, spawner_, config_, options_.environment, options_.runtime_dir),
+      slots_(clock_, config_.pool.max_concurrent_connects),
+      sessions_(io.get_executor(), clock_, config_, resolver_),
+      pool_(ConnectionServices{.executor = io.get_executor(),
+                               .clock = clock_,
+                               .config = config_,
+                               .launcher = launcher_,
+                               .slots = slots_,
+                               .observer = sessions_,
+                               .owner = owner_of(options_),
+                               .unit_random = make_jitter()},
+            options_.runtime_dir),
+      handlers_(clock_, config_, sessions_, pool_, resolver_, *this),
+      server_(io.get_executor(), clock_, config_, handlers_, socket_.take_fd()),
+      signals_(io, SIGTERM, SIGINT, SIGHUP),
+      started_(clock_.now()),
+      stop_(clock_),
+      tasks_(io.get_executor(), clock_) {
+    sessions_.set_pool(pool_);
+}
+
+void Daemon::run() {
+    watch_signals();
+    tasks_.spawn("daemon", serve());
+    io_.run();
+}
+
+void Daemon::watch_signals() {
+    signals_.async_wait([this](const asio::error_code& error, int signal) {
+        if (error) {
+            return;
+        }
+        if (signal == SIGHUP) {
+            if (const auto reloaded = reload(); !reloaded) {
+                log_error("config", reloaded.error().message);
+            }
+        } else if (stopping_) {
+            // Asked twice: whoever asks has no more patience. Masters and sessions live on all the same.
+            ::_exit(0);
+        } else {
+            request_stop();
+        }
+        watch_signals();
+    });
+}
+
+asio::awaitable<void> Daemon::serve() {
+    tasks_.spawn("rpc", server_.run());
+    if (watchdog_interval()) {
+        tasks_.spawn("watchdog", feed_watchdog());
+    }
+    start_prewarming();
+    log_info("cmsshd", std::string(CMSSH_VERSION) + " serves, pid " + std::to_string(::getpid()));
+    notify_ready("serving");
+    ready_.announce();
+    while (!stopping_) {
+        co_await stop_.wait();
+    }
+    co_await shut_down();
+}
+
+// Accept nobody, tell the waiting calls, let replies go out, then let go of the masters: they and their sessions live on,
+// and ssh's own ControlPersist ends the idle ones.
+asio::awaitable<void> Daemon::shut_down() {
+    log_info("cmsshd", "stopping");
+    notify_stopping();
+    server_.stop_accepting();
+    socket_.unlink_own();
+    sessions_.request_stop();
+    pool_.request_stop();
+    spawner_.kill_running();
+    co_await server_.shut_down(clock_.now() + kStopDeadline);
+    co_await sessions_.shut_down();
+    co_await pool_.shut_down();
+    spawner_.stop();
+    asio::error_code ignored;
+    signals_.cancel(ignored);
+}
+
+asio::awaitable<void> Daemon::feed_watchdog() {
+    // From the loop itself: a loop that hangs is not alive.
+    while (!stopping_) {
+        notify_watchdog();
+        co_await stop_.wait_until(clock_.now() + *watchdog_interval());
+    }
+}
+
+void Daemon::start_prewarming() {
+    for (const auto& [name, context] : config_.contexts) {
+        if (context.prewarm) {
+            tasks_.spawn(name, prewarm(name));
+        }
+    }
+}
+
+asio::awaitable<void> Daemon::prewarm(std::string ctx) {
+    auto found = co_await sessions_.find_connection(ctx);
+    if (!found) {
+        log_warn(ctx, "not connected ahead: " + found.error().message);
+        co_return;
+    }
+    Connection::Want want;
+    (void)co_await found->connection->ensure_up(std::move(want));
+}
+
+Result<void> Daemon::reload() {
+    auto loaded = load_config(options_.config_file, options_.home, options_.config_required);
+    if (!loaded) {
+        return std::move(loaded).error();
+    }
+    notify_reloading();
+    config_ = std::move(*loaded);
+    resolver_.forget_all();
+    start_prewarming();
+    log_info("config", "reloaded");
+    notify_ready("serving");
+    return {};
+}
+
+void Daemon::request_stop() {
+    stopping_ = true;
+    stop_.notify_all();
+}
+
+api::DaemonStats Daemon::describe() const {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    const auto seconds = [](const timeval& time) {
+        return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+    };
+    api::DaemonStats stats;
+    stats.pid = ::getpid();
+    stats.version = CMSSH_VERSION;
+    stats.uptime_s = std::chrono::duration<double>(clock_.now() - started_).count();
+    stats.rss_bytes = resident_bytes();
+    stats.cpu_s = seconds(usage.ru_utime) + seconds(usage.ru_stime);
+    stats.clients = server_.clients();
+    stats.requests = server_.counters().requests;
+    stats.errors = server_.counters().errors;
+    return stats;
+}
+
+}  // namespace cmssh

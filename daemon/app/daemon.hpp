@@ -1,0 +1,72 @@
+// The whole daemon: owns every part, runs the loop, and shuts down in order.
+#pragma once
+
+#include <asio/io_context.hpp>
+#include <asio/signal_set.hpp>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/app/listen_socket.hpp"
+#include "daemon/app/notify.hpp"
+#include "daemon/base/config.hpp"
+#include "daemon/base/process.hpp"
+#include "daemon/rpc/handlers.hpp"
+#include "daemon/rpc/server.hpp"
+#include "daemon/session/sessions.hpp"
+#include "daemon/ssh/openssh_master.hpp"
+
+namespace cmssh {
+
+struct DaemonOptions {
+    std::string config_file;
+    bool config_required = false;  // the user named it
+    std::string home;
+    std::string runtime_dir;
+    std::string state_dir;
+    std::vector<std::string> environment;  // what ssh gets
+};
+
+class Daemon final : public DaemonControl {
+public:
+    Daemon(asio::io_context& io, DaemonOptions options, Config config, ListenSocket socket, ReadyPipe ready);
+
+    // Serves until SIGTERM, SIGINT or the shutdown method. A second signal ends the process at once.
+    void run();
+
+    Result<void> reload() override;
+    void request_stop() override;
+    [[nodiscard]] api::DaemonStats describe() const override;
+
+private:
+    asio::awaitable<void> serve();
+    asio::awaitable<void> shut_down();
+    asio::awaitable<void> feed_watchdog();
+    asio::awaitable<void> prewarm(std::string ctx);
+    void start_prewarming();
+    void watch_signals();
+
+    asio::io_context& io_;
+    DaemonOptions options_;
+    Config config_;
+    ListenSocket socket_;
+    ReadyPipe ready_;
+    SystemClock clock_;
+    PosixSpawner spawner_;
+    IdentityResolver resolver_;
+    OpensshLauncher launcher_;
+    ConnectSlots slots_;
+    Sessions sessions_;
+    Pool pool_;
+    Handlers handlers_;
+    RpcServer server_;
+    asio::signal_set signals_;
+    Instant started_;
+    bool stopping_ = false;
+    Event stop_;
+    TaskGroup tasks_;
+};
+
+}  // namespace cmssh

@@ -1,0 +1,124 @@
+#include "daemon/app/listen_socket.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+namespace cmssh {
+namespace {
+
+constexpr int kFirstListenFd = 3;  // SD_LISTEN_FDS_START
+
+Error unusable(const std::string& path, const std::string& problem, std::string hint = {}) {
+    return Error{.kind = ErrorKind::BadConfig, .message = path + ": " + problem, .hint = std::move(hint)};
+}
+
+long number_from_environment(const char* name) {
+    const char* text = std::getenv(name);
+    long number = -1;
+    if (text != nullptr) {
+        const std::string_view view(text);
+        const auto [end, failure] = std::from_chars(view.data(), view.data() + view.size(), number);
+        if (failure != std::errc() || end != view.data() + view.size()) {
+            number = -1;
+        }
+    }
+    return number;
+}
+
+}  // namespace
+
+int take_listen_fds() {
+    const long pid = number_from_environment("LISTEN_PID");
+    const long count = number_from_environment("LISTEN_FDS");
+    ::unsetenv("LISTEN_PID");
+    ::unsetenv("LISTEN_FDS");
+    ::unsetenv("LISTEN_FDNAMES");
+    return pid == ::getpid() && count > 0 && count < 1024 ? static_cast<int>(count) : 0;
+}
+
+Result<std::optional<ListenSocket>> ListenSocket::open(const std::string& path) {
+    const int handed_over = take_listen_fds();
+    if (handed_over > 1) {
+        return unusable("LISTEN_FDS", "expected one socket, got " + std::to_string(handed_over));
+    }
+    return handed_over == 1 ? take_over() : bind(path);
+}
+
+Result<std::optional<ListenSocket>> ListenSocket::take_over() {
+    ListenSocket socket;
+    socket.fd_ = UniqueFd(kFirstListenFd);
+    const auto option = [&socket](int name) {
+        int value = -1;
+        socklen_t size = sizeof(value);
+        return ::getsockopt(socket.fd_.get(), SOL_SOCKET, name, &value, &size) == 0 ? value : -1;
+    };
+    if (option(SO_DOMAIN) != AF_UNIX || option(SO_TYPE) != SOCK_STREAM || option(SO_ACCEPTCONN) != 1) {
+        return unusable("LISTEN_FDS", "expected a listening Unix stream socket");
+    }
+    ::fcntl(socket.fd_.get(), F_SETFD, FD_CLOEXEC);
+    ::fcntl(socket.fd_.get(), F_SETFL, ::fcntl(socket.fd_.get(), F_GETFL) | O_NONBLOCK);
+    return std::optional<ListenSocket>(std::move(socket));
+}
+
+Result<std::optional<ListenSocket>> ListenSocket::bind(const std::string& path) {
+    sockaddr_un address{};
+    if (path.size() >= sizeof(address.sun_path)) {
+        return unusable(path,
+                        "is " + std::to_string(path.size()) + " bytes long, and a socket's path has at most " +
+                            std::to_string(sizeof(address.sun_path) - 1),
+                        "give a shorter --socket or XDG_RUNTIME_DIR");
+    }
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) == 0) {
+        if (!S_ISSOCK(status.st_mode)) {
+            return unusable(path, "is there already and is not a socket", "remove it, or give another --socket");
+        }
+        if (status.st_uid != ::geteuid()) {
+            return unusable(path, "belongs to uid " + std::to_string(status.st_uid), "give another --socket");
+        }
+        const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 || errno == EAGAIN) {
+            return std::optional<ListenSocket>();
+        }
+        if (errno == ECONNREFUSED) {
+            ::unlink(path.c_str());
+        }
+    }
+    ListenSocket socket;
+    socket.path_ = path;
+    socket.fd_ = UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const mode_t before = ::umask(0177);
+    const int bound = ::bind(socket.fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+    const int failure = errno;
+    ::umask(before);
+    if (bound != 0) {
+        return unusable(path, std::strerror(failure), failure == ENOENT ? "make the directory, or give another --socket" : "");
+    }
+    if (::listen(socket.fd_.get(), SOMAXCONN) != 0 || ::lstat(path.c_str(), &status) != 0) {
+        return unusable(path, std::strerror(errno));
+    }
+    socket.device_ = status.st_dev;
+    socket.inode_ = status.st_ino;
+    return std::optional<ListenSocket>(std::move(socket));
+}
+
+void ListenSocket::unlink_own() const {
+    struct stat status {};
+    if (!path_.empty() && ::lstat(path_.c_str(), &status) == 0 && status.st_dev == device_ && status.st_ino == inode_) {
+        ::unlink(path_.c_str());
+    }
+}
+
+}  // namespace cmssh

@@ -1,0 +1,63 @@
+#include "daemon/app/runtime_dir.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace cmssh {
+namespace {
+
+Error unusable(const std::string& path, const std::string& problem, std::string hint = {}) {
+    return Error{.kind = ErrorKind::BadConfig, .message = path + ": " + problem, .hint = std::move(hint)};
+}
+
+}  // namespace
+
+Result<UniqueFd> open_private_dir(const std::string& path, bool make_parents) {
+    if (make_parents) {
+        for (auto slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+            // One that cannot be made shows at the last step.
+            (void)::mkdir(path.substr(0, slash).c_str(), 0700);
+        }
+    }
+    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
+        return unusable(path, std::strerror(errno));
+    }
+    UniqueFd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!dir) {
+        return unusable(path, errno == ELOOP || errno == ENOTDIR ? "is not a directory" : std::strerror(errno),
+                        "remove it, or set XDG_RUNTIME_DIR and XDG_STATE_HOME");
+    }
+    struct stat status {};
+    if (::fstat(dir.get(), &status) != 0) {
+        return unusable(path, std::strerror(errno));
+    }
+    if (status.st_uid != ::geteuid()) {
+        return unusable(path, "belongs to uid " + std::to_string(status.st_uid), "set XDG_RUNTIME_DIR to a directory of your own");
+    }
+    if ((status.st_mode & 077U) != 0) {
+        return unusable(path, "is open to other users", "chmod 700 " + path);
+    }
+    return dir;
+}
+
+Result<std::optional<DaemonLock>> DaemonLock::take(const std::string& runtime_dir) {
+    const std::string path = runtime_dir + "/cmsshd.lock";
+    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!fd) {
+        return unusable(path, std::strerror(errno));
+    }
+    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EWOULDBLOCK) {
+            return std::optional<DaemonLock>();
+        }
+        return unusable(path, std::strerror(errno));
+    }
+    return std::optional<DaemonLock>(DaemonLock(std::move(fd)));
+}
+
+}  // namespace cmssh
