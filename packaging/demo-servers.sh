@@ -9,6 +9,7 @@
 # Nothing of this touches ~/.ssh, ~/.config, port 22 or anybody's tmux.
 
 servers_begin() {
+    sshd_pid=
     # Short, because a control socket's whole path has to fit into 90 bytes.
     dir=$(mktemp -d "/tmp/cmssh-$1.XXXXXX")
     trap servers_end EXIT
@@ -21,10 +22,12 @@ servers_begin() {
 }
 
 # Daemon, masters, tmux servers and sessions all carry $dir in the environment that they were started with, wherever
-# they have moved in the process tree. A second look finds what was being forked during the first.
+# they have moved in the process tree; sshd alone writes over its own, and its children end with their connections.
+# A second look finds what was being forked during the first.
 servers_end() {
     trap '' INT TERM HUP
     local file pid found round
+    [[ -z $sshd_pid ]] || kill "$sshd_pid" 2>/dev/null || true
     for round in 1 2 3 4 5; do
         found=
         while read -r file; do
@@ -96,9 +99,9 @@ CONFIG
 
 # True when the sshd says that it listens on so many addresses; the rest of what it says goes to $dir/sshd.log.
 servers_listen() {
-    local wanted=$1 line output pid
-    exec {output}< <(SERVERS_OF=$dir/ exec /usr/sbin/sshd -D -e -f "$dir/sshd_config" 2>&1)
-    pid=$!
+    local wanted=$1 line output
+    exec {output}< <(exec /usr/sbin/sshd -D -e -f "$dir/sshd_config" 2>&1)
+    sshd_pid=$!
     while read -r -t 10 line <&"$output"; do
         echo "$line" >>"$dir/sshd.log"
         case $line in
@@ -107,11 +110,13 @@ servers_listen() {
         esac
         if ((wanted == 0)); then
             cat <&"$output" >>"$dir/sshd.log" &
+            disown
             exec {output}<&-
             return 0
         fi
     done
-    kill "$pid" 2>/dev/null || true
+    kill "$sshd_pid" 2>/dev/null || true
+    sshd_pid=
     exec {output}<&-
     return 1
 }
