@@ -84,9 +84,7 @@ CONFIG
             return 1
         fi
     done
-    for pair in "$@"; do
-        printf '[%s]:%s %s\n' "${pair%%=*}" "$port" "$(cut -d' ' -f1,2 "$dir/host_key.pub")"
-    done >"$dir/known_hosts"
+    echo "* $(cut -d' ' -f1,2 "$dir/host_key.pub")" >"$dir/known_hosts"
     cat >"$dir/ssh_config" <<CONFIG
 Host *
     IdentityFile $dir/user_key
