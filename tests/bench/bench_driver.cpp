@@ -258,7 +258,6 @@ public:
         far();
         if (api_) {
             ten_masters();
-            api_->call("shutdown");
         }
     }
 
