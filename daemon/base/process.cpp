@@ -67,12 +67,12 @@ public:
     [[nodiscard]] pid_t pid() const override { return pid_; }
 
     asio::awaitable<std::optional<ExitStatus>> wait_until(Instant deadline) override {
-        while (!status_) {
-            if (!co_await exited_.wait_until(deadline)) {
-                break;
-            }
+        bool in_time = true;
+        while (!status_ && in_time) {
+            in_time = co_await exited_.wait_until(deadline);
         }
-        co_return status_;
+        const std::optional<ExitStatus> status = status_;
+        co_return status;
     }
 
     void kill_group() override {

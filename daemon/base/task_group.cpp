@@ -31,11 +31,12 @@ void TaskGroup::spawn(std::string name, asio::awaitable<void> task) {
 
 asio::awaitable<bool> TaskGroup::join_until(Instant deadline) {
     while (running_ != 0) {
-        if (!co_await empty_.wait_until(deadline)) {
-            co_return running_ == 0;
+        const bool in_time = co_await empty_.wait_until(deadline);
+        if (!in_time) {
+            break;
         }
     }
-    co_return true;
+    co_return running_ == 0;
 }
 
 }  // namespace cmssh

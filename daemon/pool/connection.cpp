@@ -286,7 +286,8 @@ asio::awaitable<void> Connection::reopen_tmux() {
     if (shutting_down_ || !has_master() || opening_tmux_ || tmux() != nullptr) {
         co_return;
     }
-    if (co_await open_tmux(connect_deadline())) {
+    const auto opened = co_await open_tmux(connect_deadline());
+    if (opened) {
         services_.observer.on_reachable(*this);
     }
 }
@@ -405,7 +406,8 @@ asio::awaitable<Result<Connection::ReadyTmux>> Connection::ensure_tmux(Want want
 
 asio::awaitable<Result<RemoteOutput>> Connection::run(std::string command, Instant deadline) {
     while (running_command_) {
-        if (!co_await changed_.wait_until(deadline)) {
+        const bool in_time = co_await changed_.wait_until(deadline);
+        if (!in_time) {
             co_return Error{.kind = ErrorKind::Timeout, .message = "no channel to " + key_text_ + " was free in time"};
         }
     }
@@ -458,7 +460,8 @@ asio::awaitable<void> Connection::check() {
 asio::awaitable<Result<void>> Connection::disconnect(bool force, Instant deadline) {
     feed(ConnectionMachine::DisconnectAsked{.force = force});
     while (machine_.state() == ConnectionMachine::State::Draining && !shutting_down_) {
-        if (!co_await changed_.wait_until(deadline)) {
+        const bool in_time = co_await changed_.wait_until(deadline);
+        if (!in_time) {
             Error error{.kind = ErrorKind::Timeout,
                         .message = key_text_ + " is still in use: " + std::to_string(leases_) + " lease(s)",
                         .hint = "cmctl disconnect --force"};

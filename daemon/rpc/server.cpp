@@ -101,7 +101,9 @@ asio::awaitable<void> RpcServer::shut_down(Instant deadline) {
     for (const auto& client : clients_) {
         client->stop_reading();
     }
-    while (!clients_.empty() && co_await stop_.wait_until(deadline)) {
+    bool in_time = true;
+    while (!clients_.empty() && in_time) {
+        in_time = co_await stop_.wait_until(deadline);
     }
     for (const auto& client : clients_) {
         client->close();

@@ -29,7 +29,9 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
         }
     }
     const Instant deadline = clock_.now() + config_.pool.connect_timeout + kKillDeadline;
-    while (record->being_started && co_await record->changed.wait_until(deadline)) {
+    bool in_time = true;
+    while (record->being_started && in_time) {
+        in_time = co_await record->changed.wait_until(deadline);
     }
     if (table_.by_id(record->view.id) == nullptr) {
         co_return Error{.kind = ErrorKind::SessionNotFound,

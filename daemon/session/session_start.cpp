@@ -217,7 +217,9 @@ asio::awaitable<Result<api::StartResult>> Sessions::start(api::StartParams param
 
 asio::awaitable<Result<api::StartResult>> Sessions::repeated_start(RecordPtr record) {
     const Instant deadline = clock_.now() + config_.pool.connect_timeout + kStartDeadline;
-    while (record->being_started && co_await record->changed.wait_until(deadline)) {
+    bool in_time = true;
+    while (record->being_started && in_time) {
+        in_time = co_await record->changed.wait_until(deadline);
     }
     if (table_.by_id(record->view.id) == nullptr) {
         co_return Error{.kind = ErrorKind::Cancelled,

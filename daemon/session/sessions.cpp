@@ -88,10 +88,9 @@ asio::awaitable<Result<api::SessionResult>> Sessions::wait(api::WaitParams param
         constexpr std::int64_t kLongest = 100LL * 365 * 24 * 3600 * 1000;
         deadline = clock_.now() + std::chrono::milliseconds(std::min(*params.timeout_ms, kLongest));
     }
-    while (!api::ended(record->view.state) && !*caller.gone && !shutting_down_) {
-        if (!co_await record->changed.wait_until(deadline)) {
-            break;
-        }
+    bool in_time = true;
+    while (!api::ended(record->view.state) && !*caller.gone && !shutting_down_ && in_time) {
+        in_time = co_await record->changed.wait_until(deadline);
     }
     if (!api::ended(record->view.state)) {
         Error error{.kind = shutting_down_ ? ErrorKind::ShuttingDown : ErrorKind::Timeout,

@@ -70,7 +70,9 @@ asio::awaitable<Result<Identity>> IdentityResolver::resolve(SshRoute route, Inst
     if (const auto found = entries_.find(key); found != entries_.end()) {
         const auto entry = found->second;
         if (!entry->answer) {
-            while (!entry->answer && co_await entry->answered.wait_until(deadline)) {
+            bool in_time = true;
+            while (!entry->answer && in_time) {
+                in_time = co_await entry->answered.wait_until(deadline);
             }
             if (!entry->answer) {
                 co_return Error{.kind = ErrorKind::Timeout,

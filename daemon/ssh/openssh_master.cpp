@@ -137,11 +137,15 @@ asio::awaitable<void> OpensshMaster::end(Instant deadline) {
     // On SIGTERM ssh removes its socket and ends its ProxyCommand; on SIGKILL neither.
     signal(SIGTERM);
     const Instant kill_at = std::min(deadline, clock_.now() + kTermGrace);
-    while (!dead_ && co_await died_.wait_until(kill_at)) {
+    bool in_time = true;
+    while (!dead_ && in_time) {
+        in_time = co_await died_.wait_until(kill_at);
     }
     if (!dead_) {
         signal(SIGKILL);
-        while (!dead_ && co_await died_.wait_until(clock_.now() + kTermGrace)) {
+        in_time = true;
+        while (!dead_ && in_time) {
+            in_time = co_await died_.wait_until(clock_.now() + kTermGrace);
         }
     }
 }
@@ -287,7 +291,11 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
         failure.destination = request.route.destination.host;
         failure.server = server;
         auto error = classify_login_failure(failure);
-        if (error.kind == ErrorKind::AuthFailed && co_await some_key_wants_passphrase(request)) {
+        bool wants_passphrase = false;
+        if (error.kind == ErrorKind::AuthFailed) {
+            wants_passphrase = co_await some_key_wants_passphrase(request);
+        }
+        if (wants_passphrase) {
             error.kind = ErrorKind::NeedsAuth;
             error.message = "a key for " + server + " wants a passphrase, and no agent holds it";
             error.hint = "ssh-add, then try again";

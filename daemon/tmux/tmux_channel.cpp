@@ -256,7 +256,8 @@ asio::awaitable<void> TmuxChannel::write_queue() {
             co_await write_wanted_.wait();
             continue;
         }
-        if (!co_await channel_->wait_writable()) {
+        const bool writable = co_await channel_->wait_writable();
+        if (!writable) {
             co_return;
         }
         unwritten_.erase(0, channel_->try_write(unwritten_));
@@ -280,7 +281,9 @@ asio::awaitable<std::vector<TmuxChannel::Reply>> TmuxChannel::request_all(std::v
     }
     send(bytes);
     for (const auto& pending : asked) {
-        while (!pending->reply && co_await pending->done.wait_until(deadline)) {
+        bool in_time = true;
+        while (!pending->reply && in_time) {
+            in_time = co_await pending->done.wait_until(deadline);
         }
         replies.push_back(pending->reply ? std::move(*pending->reply)
                                          : Reply(Error{.kind = ErrorKind::Timeout,

@@ -139,7 +139,7 @@ constexpr std::string_view kRowFormat =
 // program itself in the shell's place. $1 is the directory or empty. csh reads no arguments safely, so that it only
 // lends its environment; fish hands its list on to sh as it is. The directory is entered again behind the rc files,
 // which may leave it.
-constexpr std::string_view kRunInLoginShell = R"(d=$1; shift
+constexpr std::string_view kRunInLoginShell = R"sh(d=$1; shift
 [ -z "$d" ] || cd -- "$d" || exit 1
 i='[ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@"'
 case ${SHELL##*/} in
@@ -152,9 +152,9 @@ printf %s "${e%%@cmssh@*}"; eval "${e#*@cmssh@}"
 [ -z "$d" ] || cd -- "$d" || exit 1
 exec "$@" ;;
 *) exec "$@" ;;
-esac)";
+esac)sh";
 
-constexpr std::string_view kRunPlainly = R"([ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@")";
+constexpr std::string_view kRunPlainly = R"sh([ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@")sh";
 
 std::string run_script(SessionShell shell) {
     if (shell == SessionShell::None) {
@@ -173,20 +173,16 @@ std::string run_script(SessionShell shell) {
 std::string open_command(const SessionsConfig& config, const Ownership& ownership, std::string_view token) {
     // 1,013 sessions lock everyone out of a tmux server with the usual soft limit of 1024 descriptors.
     std::string script = "t=" + sh_quote(config.tmux) + "; k=" + sh_quote(token) + "\n";
-    script += R"(ulimit -Sn "$(ulimit -Hn)" 2 > / dev / null if !command - v "$t" > / dev / null 2 > &1; then
-case ${SHELL##*/} in *csh) l=-c ;
-    ; *) l=-lc ;
-    ;
-    esac p =
-        $("${SHELL:-/bin/sh}"
-          "$l" env</ dev / null 2> /
-              dev / null |
-          sed - n 's/^PATH=//p' | tail - n 1) PATH = $PATH : $p fi if !command - v "$t" > / dev / null 2 > &1;
-    then echo "$k missing";
-    exit 0; fi
+    script += R"sh(ulimit -Sn "$(ulimit -Hn)" 2>/dev/null
+if command -v "$t" >/dev/null 2>&1; then :; else
+case ${SHELL##*/} in *csh) l=-c ;; *) l=-lc ;; esac
+p=$("${SHELL:-/bin/sh}" "$l" env </dev/null 2>/dev/null | sed -n 's/^PATH=//p' | tail -n 1)
+PATH=$PATH:$p
+fi
+if command -v "$t" >/dev/null 2>&1; then :; else echo "$k missing"; exit 0; fi
 echo "$k $("$t" -V)"
 echo "$k home $HOME"
-exec "$t" -u -L )";
+exec "$t" -u -L )sh";
     script += sh_quote(config.tmux_socket) + " -C new-session -A -D -s " + keeper_name(ownership) +
               " -f no-output,ignore-size 'exec cat'";
     return for_any_shell(script);
@@ -324,10 +320,10 @@ std::string try_directory_command(std::string_view directory) {
 std::string signal_command(std::string_view session_id, std::int64_t pane_pid, int signal) {
     // tpgid is the terminal's foreground process group (procps; /proc/PID/stat field 8).
     std::string script = "p=" + std::to_string(pane_pid) + "; s=" + sh_quote(session_id) + "\n";
-    script += R"(g=$(ps -o tpgid= -p "$p" | tr -d ' ') || exit 3
+    script += R"sh(g=$(ps -o tpgid= -p "$p" | tr -d ' ') || exit 3
 case $g in ''|-1|0|1) exit 3 ;; esac
 if [ -r "/proc/$p/environ" ]; then tr '\0' '\n' < "/proc/$p/environ" | grep -qxF "CMSSH_SESSION=$s" || exit 3; fi
-)";
+)sh";
     script += "kill -" + std::to_string(signal) + " -- \"-$g\"";
     return for_any_shell(script);
 }
