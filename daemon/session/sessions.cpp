@@ -10,8 +10,9 @@ namespace cmssh {
 namespace {
 
 constexpr Duration kScanDeadline = std::chrono::seconds(30);
-// tmux shows a dead pane a moment before it has collected the program's status.
+// tmux shows a dead pane a moment before it has collected the program's status, and may need a push to do so.
 constexpr Duration kStatusPause = std::chrono::milliseconds(20);
+constexpr Duration kLongestStatusPause = std::chrono::seconds(2);
 constexpr Duration kResolveDeadline = std::chrono::seconds(15);
 
 }  // namespace
@@ -186,7 +187,7 @@ void Sessions::scan(Connection& connection, bool everything) {
 }
 
 asio::awaitable<void> Sessions::run_scan(Connection& connection) {
-    // Not a ref for the user to see, but the connection must not be forgotten meanwhile: has_master() keeps it.
+    Duration status_pause = kStatusPause;
     while (scans_[&connection].again && !shutting_down_) {
         Scan& scan = scans_[&connection];
         scan.again = false;
@@ -222,7 +223,11 @@ asio::awaitable<void> Sessions::run_scan(Connection& connection) {
             }
         }
         if (status_pending) {
-            co_await stop_.wait_until(clock_.now() + kStatusPause);
+            co_await stop_.wait_until(clock_.now() + status_pause);
+            status_pause = std::min(status_pause * 2, kLongestStatusPause);
+            if (auto* still = connection.tmux(); still != nullptr && !shutting_down_) {
+                (void)co_await still->request(tmux::collect_status_command(), clock_.now() + kScanDeadline);
+            }
             scans_[&connection].again = true;
         }
     }

@@ -305,6 +305,10 @@ std::vector<PaneRow> parse_panes(const std::vector<std::string>& lines) {
     return rows;
 }
 
+std::string collect_status_command() {
+    return "run-shell -b :";
+}
+
 std::string kill_session_command(std::string_view session_id) {
     return "kill-session -t " + quote('=' + std::string(session_id));
 }
@@ -324,7 +328,8 @@ std::string signal_command(std::string_view session_id, std::int64_t pane_pid, i
 case $g in ''|-1|0|1) exit 3 ;; esac
 if [ -r "/proc/$p/environ" ]; then tr '\0' '\n' < "/proc/$p/environ" | grep -qxF "CMSSH_SESSION=$s" || exit 3; fi
 )sh";
-    script += "kill -" + std::to_string(signal) + " -- \"-$g\"";
+    // dash takes no -- behind a signal's number.
+    script += "kill -" + std::to_string(signal) + " \"-$g\"";
     return for_any_shell(script);
 }
 
