@@ -1,0 +1,482 @@
+#include "protocol/methods.hpp"
+
+#include <array>
+#include <cstdlib>
+#include <tuple>
+#include <utility>
+
+#include "protocol/schema.hpp"
+
+namespace cmssh::api {
+
+std::string_view to_string(SessionState state) {
+    switch (state) {
+        case SessionState::Starting:
+            return "starting";
+        case SessionState::Running:
+            return "running";
+        case SessionState::Unreachable:
+            return "unreachable";
+        case SessionState::Exited:
+            return "exited";
+        case SessionState::Killed:
+            return "killed";
+        case SessionState::Lost:
+            return "lost";
+    }
+    std::abort();
+}
+
+std::string_view to_string(ConnectionState state) {
+    switch (state) {
+        case ConnectionState::Connecting:
+            return "connecting";
+        case ConnectionState::Up:
+            return "up";
+        case ConnectionState::Degraded:
+            return "degraded";
+        case ConnectionState::Backoff:
+            return "backoff";
+        case ConnectionState::NeedsAuth:
+            return "needs_auth";
+        case ConnectionState::Draining:
+            return "draining";
+        case ConnectionState::Idle:
+            return "idle";
+        case ConnectionState::Failed:
+            return "failed";
+    }
+    std::abort();
+}
+
+bool ended(SessionState state) {
+    return state == SessionState::Exited || state == SessionState::Killed || state == SessionState::Lost;
+}
+
+template <>
+struct Values<SessionState> {
+    static constexpr std::array list = {SessionState::Starting, SessionState::Running, SessionState::Unreachable,
+                                        SessionState::Exited,   SessionState::Killed,  SessionState::Lost};
+};
+
+template <>
+struct Values<ConnectionState> {
+    static constexpr std::array list = {
+        ConnectionState::Connecting, ConnectionState::Up,       ConnectionState::Degraded, ConnectionState::Backoff,
+        ConnectionState::NeedsAuth,  ConnectionState::Draining, ConnectionState::Idle,     ConnectionState::Failed};
+};
+
+template <>
+struct Fields<Server> {
+    static constexpr std::string_view name = "Server";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(
+        field("user", &Server::user, "login name"), field("host", &Server::host, "host name or address"),
+        field("port", &Server::port, "TCP port").range(1, 65535),
+        field("via", &Server::via, "the hop to it, null where there is none"),
+        field("key", &Server::key, "what identifies the server: user@host:port and its route"));
+};
+
+template <>
+struct Fields<TmuxPlace> {
+    static constexpr std::string_view name = "TmuxPlace";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(field("socket", &TmuxPlace::socket, "tmux -L NAME on the server"),
+                                                 field("session", &TmuxPlace::session, "tmux session name"));
+};
+
+template <>
+struct Fields<Session> {
+    static constexpr std::string_view name = "Session";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(
+        field("id", &Session::id, "sess-… and the name of its tmux session"),
+        field("name", &Session::name, "unique among sessions not ended; the id where none was given"),
+        field("ctx", &Session::ctx, "the context it was started in"),
+        field("server", &Session::server, "where it runs"),
+        field("command", &Session::command, "the command and its arguments"),
+        field("cwd", &Session::cwd, "working directory on the server, null for the home directory"),
+        field("state", &Session::state, "unreachable: was running at as_of and cannot be asked now"),
+        field("exit_code", &Session::exit_code, "of the command, once it has exited"),
+        field("signal", &Session::signal, "what ended it, without SIG"),
+        field("reason", &Session::reason, "why it was lost"), field("created_at", &Session::created_at, "RFC 3339 UTC"),
+        field("ended_at", &Session::ended_at, "RFC 3339 UTC"),
+        field("as_of", &Session::as_of, "when the server last told of it, RFC 3339 UTC"),
+        field("tmux", &Session::tmux, "where it is in the server's tmux"));
+};
+
+template <>
+struct Fields<Channels> {
+    static constexpr std::string_view name = "Channels";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(field("used", &Channels::used, "open on the master"),
+                                                 field("max", &Channels::max, "what the server allows"),
+                                                 field("queued", &Channels::queued, "calls that wait for one"));
+};
+
+template <>
+struct Fields<Rtt> {
+    static constexpr std::string_view name = "Rtt";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list =
+        std::make_tuple(field("last", &Rtt::last, "milliseconds"), field("p50", &Rtt::p50, "milliseconds"),
+                        field("p95", &Rtt::p95, "milliseconds"));
+};
+
+template <>
+struct Fields<Probes> {
+    static constexpr std::string_view name = "Probes";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(field("ok", &Probes::ok, "probes answered"),
+                                                 field("failed", &Probes::failed, "probes that failed"),
+                                                 field("last_at", &Probes::last_at, "RFC 3339 UTC"));
+};
+
+template <>
+struct Fields<LastError> {
+    static constexpr std::string_view name = "LastError";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(field("kind", &LastError::kind, "as in an error's data.kind"),
+                                                 field("message", &LastError::message, "for a person"),
+                                                 field("at", &LastError::at, "RFC 3339 UTC"),
+                                                 field("ssh_stderr", &LastError::ssh_stderr, "what ssh wrote"),
+                                                 field("hint", &LastError::hint, "the next thing to type"));
+};
+
+template <>
+struct Fields<Connection> {
+    static constexpr std::string_view name = "Connection";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list =
+        std::make_tuple(field("server", &Connection::server, "what it leads to"),
+                        field("state", &Connection::state, "of the connection"),
+                        field("refs", &Connection::refs, "sessions not ended and leases"),
+                        field("sessions", &Connection::sessions, "not ended"),
+                        field("leases", &Connection::leases, "short-lived holds"),
+                        field("channels", &Connection::channels, "of the master"),
+                        field("master_pid", &Connection::master_pid, "process id of ssh"),
+                        field("adopted", &Connection::adopted, "the master was found running, not started"),
+                        field("control_path", &Connection::control_path, "the master's control socket"),
+                        field("reused_count", &Connection::reused_count, "calls that needed no login"),
+                        field("handshakes", &Connection::handshakes, "logins made"),
+                        field("reconnects", &Connection::reconnects, "logins made after a loss"),
+                        field("since", &Connection::since, "when this state began, RFC 3339 UTC"),
+                        field("uptime_s", &Connection::uptime_s, "of the master, in seconds"),
+                        field("rtt_ms", &Connection::rtt_ms, "round trip times of probes"),
+                        field("probes", &Connection::probes, "end-to-end probes"),
+                        field("last_error", &Connection::last_error, "of the last attempt or probe that failed"),
+                        field("retry_at", &Connection::retry_at, "when the next attempt is due, RFC 3339 UTC"),
+                        field("linger_s", &Connection::linger_s, "seconds until an unused master goes"));
+};
+
+template <>
+struct Fields<DaemonStats> {
+    static constexpr std::string_view name = "DaemonStats";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(
+        field("pid", &DaemonStats::pid, "process id"), field("version", &DaemonStats::version, "of cmsshd"),
+        field("uptime_s", &DaemonStats::uptime_s, "seconds"),
+        field("rss_bytes", &DaemonStats::rss_bytes, "resident memory"),
+        field("cpu_s", &DaemonStats::cpu_s, "processor time used, in seconds"),
+        field("clients", &DaemonStats::clients, "connected now"), field("requests", &DaemonStats::requests, "served"),
+        field("errors", &DaemonStats::errors, "error replies sent"),
+        field("unsaved", &DaemonStats::unsaved, "the registry could not be written and is in memory only"));
+};
+
+template <>
+struct Fields<Size> {
+    static constexpr std::string_view name = "Size";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list = std::make_tuple(field("cols", &Size::cols, "columns").range(1, 10000),
+                                                 field("rows", &Size::rows, "rows").range(1, 10000));
+};
+
+template <>
+struct Fields<Empty> {
+    static constexpr std::string_view name = "Empty";
+    static constexpr Use use = Use::Params;
+    static constexpr std::tuple<> list = {};
+};
+
+template <>
+struct Fields<StartParams> {
+    static constexpr std::string_view name = "StartParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list = std::make_tuple(
+        field("ctx", &StartParams::ctx, "context or ssh destination; the default context where it is absent"),
+        field("command", &StartParams::command, "the command and its arguments").not_empty(),
+        field("name", &StartParams::name, "unique among sessions not ended"),
+        field("cwd", &StartParams::cwd, "working directory on the server"),
+        field("env", &StartParams::env, "set in the command's environment").defaulted(),
+        field("size", &StartParams::size, "of the session's screen"),
+        field("request_id", &StartParams::request_id, "given again: the same session, never a second one"),
+        field("auth_sock", &StartParams::auth_sock, "the caller's SSH_AUTH_SOCK"),
+        field("interactive", &StartParams::interactive, "a person is there to answer prompts").defaulted());
+};
+
+template <>
+struct Fields<StartResult> {
+    static constexpr std::string_view name = "StartResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list =
+        std::make_tuple(field("session", &StartResult::session, "the session started"),
+                        field("connection", &StartResult::connection, "what it was started over"),
+                        field("reused", &StartResult::reused, "false: this call made the login"));
+};
+
+template <>
+struct Fields<ListParams> {
+    static constexpr std::string_view name = "ListParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list =
+        std::make_tuple(field("ctx", &ListParams::ctx, "only those of this context"),
+                        field("all", &ListParams::all, "those that have ended too").defaulted(),
+                        field("state", &ListParams::state, "only those in this state"));
+};
+
+template <>
+struct Fields<ListResult> {
+    static constexpr std::string_view name = "ListResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(field("sessions", &ListResult::sessions, "newest last"));
+};
+
+constexpr std::string_view kSessionDoc = "id, unique prefix of an id, or name";
+
+template <>
+struct Fields<SessionParams> {
+    static constexpr std::string_view name = "SessionParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list = std::make_tuple(field("session", &SessionParams::session, kSessionDoc));
+};
+
+template <>
+struct Fields<SessionResult> {
+    static constexpr std::string_view name = "SessionResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(field("session", &SessionResult::session, "the session"));
+};
+
+template <>
+struct Fields<KillParams> {
+    static constexpr std::string_view name = "KillParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list = std::make_tuple(
+        field("session", &KillParams::session, kSessionDoc),
+        field("signal", &KillParams::signal,
+              "TERM, SIGTERM or 15: to the foreground process group; absent: the session is ended"),
+        field("forget", &KillParams::forget, "for a server that will not come back: lost without asking it")
+            .defaulted());
+};
+
+template <>
+struct Fields<KillResult> {
+    static constexpr std::string_view name = "KillResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list =
+        std::make_tuple(field("session", &KillResult::session, "the session"),
+                        field("pending", &KillResult::pending, "to be carried out once the server is back"));
+};
+
+template <>
+struct Fields<WaitParams> {
+    static constexpr std::string_view name = "WaitParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list =
+        std::make_tuple(field("session", &WaitParams::session, kSessionDoc),
+                        field("timeout_ms", &WaitParams::timeout_ms, "absent: as long as it takes").at_least(0));
+};
+
+constexpr std::string_view kCtxDoc = "context or ssh destination";
+
+template <>
+struct Fields<ConnectParams> {
+    static constexpr std::string_view name = "ConnectParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list = std::make_tuple(
+        field("ctx", &ConnectParams::ctx, kCtxDoc),
+        field("auth_sock", &ConnectParams::auth_sock, "the caller's SSH_AUTH_SOCK"),
+        field("interactive", &ConnectParams::interactive, "a person is there to answer prompts").defaulted());
+};
+
+template <>
+struct Fields<ConnectResult> {
+    static constexpr std::string_view name = "ConnectResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list =
+        std::make_tuple(field("connection", &ConnectResult::connection, "the connection"),
+                        field("reused", &ConnectResult::reused, "false: this call made the login"));
+};
+
+template <>
+struct Fields<DisconnectParams> {
+    static constexpr std::string_view name = "DisconnectParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list =
+        std::make_tuple(field("ctx", &DisconnectParams::ctx, kCtxDoc),
+                        field("force", &DisconnectParams::force, "does not wait for leases to end").defaulted());
+};
+
+template <>
+struct Fields<ConnectionResult> {
+    static constexpr std::string_view name = "ConnectionResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(field("connection", &ConnectionResult::connection, "the connection"));
+};
+
+template <>
+struct Fields<CheckParams> {
+    static constexpr std::string_view name = "CheckParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list = std::make_tuple(field("ctx", &CheckParams::ctx, "absent: every connection"));
+};
+
+template <>
+struct Fields<ConnectionsResult> {
+    static constexpr std::string_view name = "ConnectionsResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list =
+        std::make_tuple(field("connections", &ConnectionsResult::connections, "as found by the probes"));
+};
+
+template <>
+struct Fields<StatsResult> {
+    static constexpr std::string_view name = "StatsResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(
+        field("connections", &StatsResult::connections, "every entry of the pool"),
+        field("connection_stats", &StatsResult::connection_stats, "server key to number of sessions not ended"),
+        field("total_connections", &StatsResult::total_connections, "live masters"),
+        field("total_sessions", &StatsResult::total_sessions, "not ended"),
+        field("total_refs", &StatsResult::total_refs, "sessions not ended and leases"),
+        field("handshakes", &StatsResult::handshakes, "logins made"),
+        field("handshakes_saved", &StatsResult::handshakes_saved, "calls that needed no login"),
+        field("daemon", &StatsResult::daemon, "of the daemon itself"));
+};
+
+template <>
+struct Fields<Context> {
+    static constexpr std::string_view name = "Context";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list =
+        std::make_tuple(field("name", &Context::name, "of the context"),
+                        field("server", &Context::server, "null where ssh -G has not been asked yet or refused"),
+                        field("source", &Context::source, "config, ssh_config or destination"),
+                        field("default", &Context::is_default, "taken where a call names none"));
+};
+
+template <>
+struct Fields<ContextsResult> {
+    static constexpr std::string_view name = "ContextsResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(field("contexts", &ContextsResult::contexts, "those known"));
+};
+
+template <>
+struct Fields<VersionResult> {
+    static constexpr std::string_view name = "VersionResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(
+        field("version", &VersionResult::version, "of cmsshd"),
+        field("protocol", &VersionResult::protocol, "raised by a change that a client cannot pass over"),
+        field("capabilities", &VersionResult::capabilities, "what this daemon can do beyond it"));
+};
+
+template <>
+struct Fields<Progress> {
+    static constexpr std::string_view name = "Progress";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list =
+        std::make_tuple(field("id", &Progress::id, "of the request that waits"),
+                        field("ctx", &Progress::ctx, "its context"), field("server", &Progress::server, "server key"),
+                        field("phase", &Progress::phase, "resolving, connecting or opening_tmux"));
+};
+
+template <typename T>
+Result<T> read(const Json& json) {
+    T value;
+    const detail::Path root{.parent = nullptr, .name = Fields<T>::use == Use::Params ? "params" : "result"};
+    if (Result<void> outcome = detail::read_struct(json, root, value); !outcome) {
+        return std::move(outcome).error();
+    }
+    return value;
+}
+
+template <typename T>
+Json write(const T& value) {
+    return detail::write_value(value);
+}
+
+template <typename T>
+Json param_list(Json& components) {
+    Json params = Json::array();
+    const auto add = [&](const auto& field, bool required) {
+        if (detail::required(field) == required) {
+            params.push_back({{"name", field.name},
+                              {"summary", field.doc},
+                              {"required", required},
+                              {"schema", detail::field_schema(field, components)}});
+        }
+    };
+    std::apply(
+        [&](const auto&... field) {
+            (add(field, true), ...);
+            (add(field, false), ...);
+        },
+        Fields<T>::list);
+    return params;
+}
+
+template <typename T>
+Json result_entry(Json& components) {
+    return {{"name", Fields<T>::name}, {"schema", detail::struct_schema<T>(components)}};
+}
+
+#define CMSSH_STRUCT(T)                           \
+    template Result<T> read<T>(const Json& json); \
+    template Json write<T>(const T& value);
+#define CMSSH_PARAMS(T) \
+    CMSSH_STRUCT(T)     \
+    template Json param_list<T>(Json & components);
+#define CMSSH_RESULT(T) \
+    CMSSH_STRUCT(T)     \
+    template Json result_entry<T>(Json & components);
+
+CMSSH_STRUCT(Server)
+CMSSH_STRUCT(TmuxPlace)
+CMSSH_STRUCT(Session)
+CMSSH_STRUCT(Channels)
+CMSSH_STRUCT(Rtt)
+CMSSH_STRUCT(Probes)
+CMSSH_STRUCT(LastError)
+CMSSH_STRUCT(Connection)
+CMSSH_STRUCT(DaemonStats)
+CMSSH_STRUCT(Size)
+CMSSH_PARAMS(Empty)
+template Json result_entry<Empty>(Json& components);
+CMSSH_PARAMS(StartParams)
+CMSSH_RESULT(StartResult)
+CMSSH_PARAMS(ListParams)
+CMSSH_RESULT(ListResult)
+CMSSH_PARAMS(SessionParams)
+CMSSH_RESULT(SessionResult)
+CMSSH_PARAMS(KillParams)
+CMSSH_RESULT(KillResult)
+CMSSH_PARAMS(WaitParams)
+CMSSH_PARAMS(ConnectParams)
+CMSSH_RESULT(ConnectResult)
+CMSSH_PARAMS(DisconnectParams)
+CMSSH_RESULT(ConnectionResult)
+CMSSH_PARAMS(CheckParams)
+CMSSH_RESULT(ConnectionsResult)
+CMSSH_RESULT(StatsResult)
+CMSSH_STRUCT(Context)
+CMSSH_RESULT(ContextsResult)
+CMSSH_RESULT(VersionResult)
+CMSSH_STRUCT(Progress)
+
+#undef CMSSH_STRUCT
+#undef CMSSH_PARAMS
+#undef CMSSH_RESULT
+
+}  // namespace cmssh::api
