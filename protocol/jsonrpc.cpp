@@ -250,7 +250,7 @@ Error error_from_json(const Json& json) {
     error.message = string_or(json, "message", "an error reply without a message");
     if (const auto code = json.find("code"); code != json.end() && code->is_number_integer()) {
         const auto wide = code->get<std::int64_t>();
-        if (std::in_range<int>(wide)) {
+        if (!code->is_number_unsigned() && std::in_range<int>(wide)) {
             error.kind = error_kind_from_code(static_cast<int>(wide)).value_or(ErrorKind::Internal);
         }
     }
