@@ -1,58 +1,55 @@
 #include "protocol/errors.hpp"
 
-#include <algorithm>
-#include <array>
 #include <cstdlib>
 
 namespace cmssh {
 namespace {
 
-using namespace exit_code;
-
-constexpr std::array<ErrorInfo, 29> kErrors = {{
-    {ErrorKind::ParseError, "parse_error", kFailed},
-    {ErrorKind::InvalidRequest, "invalid_request", kFailed},
-    {ErrorKind::MethodNotFound, "method_not_found", kFailed},
-    {ErrorKind::InvalidParams, "invalid_params", kUsage},
-    {ErrorKind::UnknownContext, "unknown_context", kNotFound},
-    {ErrorKind::DnsFailure, "dns_failure", kUnreachable},
-    {ErrorKind::ConnectRefused, "connect_refused", kUnreachable},
-    {ErrorKind::ConnectTimeout, "connect_timeout", kUnreachable},
-    {ErrorKind::ConnectFailed, "connect_failed", kUnreachable},
-    {ErrorKind::HostKeyUnknown, "host_key_unknown", kNeedsPerson},
-    {ErrorKind::HostKeyChanged, "host_key_changed", kUnreachable},
-    {ErrorKind::AuthFailed, "auth_failed", kNeedsPerson},
-    {ErrorKind::NeedsAuth, "needs_auth", kNeedsPerson},
-    {ErrorKind::MasterLost, "master_lost", kUnreachable},
-    {ErrorKind::ChannelRefused, "channel_refused", kLimit},
-    {ErrorKind::TmuxMissing, "tmux_missing", kFailed},
-    {ErrorKind::TmuxFailed, "tmux_failed", kFailed},
-    {ErrorKind::SessionNotFound, "session_not_found", kNotFound},
-    {ErrorKind::Ambiguous, "ambiguous", kNotFound},
-    {ErrorKind::NameTaken, "name_taken", kFailed},
-    {ErrorKind::InvalidName, "invalid_name", kUsage},
-    {ErrorKind::BadCwd, "bad_cwd", kFailed},
-    {ErrorKind::Limit, "limit", kLimit},
-    {ErrorKind::Timeout, "timeout", kTimeout},
-    {ErrorKind::Cancelled, "cancelled", kInterrupted},
-    {ErrorKind::ShuttingDown, "shutting_down", kNoDaemon},
-    {ErrorKind::BadConfig, "bad_config", kUsage},
-    {ErrorKind::Internal, "internal", kFailed},
-    {ErrorKind::SessionEnded, "session_ended", kFailed},
-}};
+constexpr ErrorInfo kErrors[] = {
+    {ErrorKind::ParseError, "parse_error", exit_code::kFailed},
+    {ErrorKind::InvalidRequest, "invalid_request", exit_code::kFailed},
+    {ErrorKind::MethodNotFound, "method_not_found", exit_code::kFailed},
+    {ErrorKind::InvalidParams, "invalid_params", exit_code::kUsage},
+    {ErrorKind::UnknownContext, "unknown_context", exit_code::kNotFound},
+    {ErrorKind::DnsFailure, "dns_failure", exit_code::kUnreachable},
+    {ErrorKind::ConnectRefused, "connect_refused", exit_code::kUnreachable},
+    {ErrorKind::ConnectTimeout, "connect_timeout", exit_code::kUnreachable},
+    {ErrorKind::ConnectFailed, "connect_failed", exit_code::kUnreachable},
+    {ErrorKind::HostKeyUnknown, "host_key_unknown", exit_code::kNeedsPerson},
+    {ErrorKind::HostKeyChanged, "host_key_changed", exit_code::kUnreachable},
+    {ErrorKind::AuthFailed, "auth_failed", exit_code::kNeedsPerson},
+    {ErrorKind::NeedsAuth, "needs_auth", exit_code::kNeedsPerson},
+    {ErrorKind::MasterLost, "master_lost", exit_code::kUnreachable},
+    {ErrorKind::ChannelRefused, "channel_refused", exit_code::kLimit},
+    {ErrorKind::TmuxMissing, "tmux_missing", exit_code::kFailed},
+    {ErrorKind::TmuxFailed, "tmux_failed", exit_code::kFailed},
+    {ErrorKind::SessionNotFound, "session_not_found", exit_code::kNotFound},
+    {ErrorKind::Ambiguous, "ambiguous", exit_code::kNotFound},
+    {ErrorKind::NameTaken, "name_taken", exit_code::kFailed},
+    {ErrorKind::InvalidName, "invalid_name", exit_code::kUsage},
+    {ErrorKind::BadCwd, "bad_cwd", exit_code::kFailed},
+    {ErrorKind::Limit, "limit", exit_code::kLimit},
+    {ErrorKind::Timeout, "timeout", exit_code::kTimeout},
+    {ErrorKind::Cancelled, "cancelled", exit_code::kInterrupted},
+    {ErrorKind::ShuttingDown, "shutting_down", exit_code::kNoDaemon},
+    {ErrorKind::BadConfig, "bad_config", exit_code::kUsage},
+    {ErrorKind::Internal, "internal", exit_code::kFailed},
+    {ErrorKind::SessionEnded, "session_ended", exit_code::kFailed},
+};
 
 }  // namespace
 
 const ErrorInfo& error_info(ErrorKind kind) {
-    const auto found = std::find_if(kErrors.begin(), kErrors.end(), [kind](const ErrorInfo& info) { return info.kind == kind; });
-    if (found == kErrors.end()) {
-        std::abort();
+    for (const ErrorInfo& info : kErrors) {
+        if (info.kind == kind) {
+            return info;
+        }
     }
-    return *found;
+    std::abort();
 }
 
 std::optional<ErrorKind> error_kind_from_code(int code) {
-    for (const auto& info : kErrors) {
+    for (const ErrorInfo& info : kErrors) {
         if (static_cast<int>(info.kind) == code) {
             return info.kind;
         }

@@ -2,46 +2,56 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 namespace cmssh {
 namespace {
 
-// LSP's headers are two short lines.
-constexpr std::size_t kMaxHeaders = 4096;
+// LSP peers send one or two short headers; more than this is not one of them.
+constexpr std::size_t kMaxHeaderBytes = 4096;
+// A buffer that a long message made larger than this is given back once it is empty: 2048 clients may be connected.
+constexpr std::size_t kKeptCapacity = 64 * 1024;
+
 constexpr std::string_view kContentLength = "content-length";
+constexpr std::string_view kContentType = "content-type";
+constexpr std::string_view kSpoken =
+    "this socket speaks JSON-RPC 2.0: one JSON text per line, or Content-Length headers as in LSP";
 
-Error not_ours(std::string what) {
-    return Error{.kind = ErrorKind::InvalidRequest,
-                 .message = std::move(what),
-                 .hint = "this socket speaks JSON-RPC 2.0: one JSON text per line, or Content-Length headers"};
-}
-
-Error too_long(std::size_t max_message) {
-    return Error{.kind = ErrorKind::Limit,
-                 .message = "the message is over " + std::to_string(max_message) + " bytes",
-                 .hint = "raise rpc.max_message in the config"};
-}
-
-char lower(char c) {
+constexpr char lower(char c) {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
+constexpr bool digit(char c) {
+    return c >= '0' && c <= '9';
+}
+constexpr bool blank(char c) {
+    return c == ' ' || c == '\t' || c == '\r';
+}
+constexpr bool header_name_char(char c) {
+    return digit(c) || (lower(c) >= 'a' && lower(c) <= 'z') || c == '-' || c == '_';
+}
 
-bool same_word(std::string_view a, std::string_view b) {
-    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return lower(x) == lower(y); });
+bool same_ignoring_case(std::string_view text, std::string_view lower_case) {
+    return std::equal(text.begin(), text.end(), lower_case.begin(), lower_case.end(),
+                      [](char a, char b) { return lower(a) == b; });
 }
 
 std::string_view trim(std::string_view text) {
-    while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) {
+    while (!text.empty() && blank(text.front())) {
         text.remove_prefix(1);
     }
-    while (!text.empty() && (text.back() == ' ' || text.back() == '\t' || text.back() == '\r')) {
+    while (!text.empty() && blank(text.back())) {
         text.remove_suffix(1);
     }
     return text;
 }
 
-bool is_blank(char c) {
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+Error invalid(std::string message) {
+    return Error{.kind = ErrorKind::InvalidRequest, .message = std::move(message)};
+}
+
+Error too_long(std::size_t max_message) {
+    return Error{.kind = ErrorKind::Limit,
+                 .message = "a message may be at most " + std::to_string(max_message) + " bytes long"};
 }
 
 }  // namespace
@@ -49,129 +59,179 @@ bool is_blank(char c) {
 FrameReader::FrameReader(std::size_t max_message) : max_message_(max_message) {}
 
 void FrameReader::feed(std::string_view bytes) {
-    if (consumed_ == buffer_.size()) {
-        buffer_.clear();
-        scanned_ = 0;
-        consumed_ = 0;
-    } else if (consumed_ > buffer_.size() / 2) {
-        buffer_.erase(0, consumed_);
-        scanned_ -= std::min(scanned_, consumed_);
-        consumed_ = 0;
+    if (!failed_) {
+        buffer_.append(bytes);
     }
-    buffer_.append(bytes);
 }
 
 Result<std::optional<std::string>> FrameReader::next() {
-    // White space before a message belongs to none.
-    while (consumed_ < buffer_.size() && is_blank(buffer_[consumed_])) {
-        ++consumed_;
-    }
-    scanned_ = std::max(scanned_, consumed_);
-    if (consumed_ == buffer_.size()) {
-        return std::optional<std::string>();
+    if (failed_) {
+        return *failed_;
     }
     if (!decided_) {
-        const char first = buffer_[consumed_];
-        if (first == '{' || first == '[') {
-            framing_ = Framing::Line;
-        } else if (lower(first) == 'c') {
-            framing_ = Framing::ContentLength;
-        } else {
-            return not_ours("what was sent is not JSON-RPC");
+        if (Result<void> decided = decide(); !decided) {
+            return fail(std::move(decided).error());
         }
-        decided_ = true;
+        if (!decided_) {
+            return std::optional<std::string>();
+        }
     }
-    return framing_ == Framing::Line ? next_line() : next_content_length();
+    Result<std::optional<std::string>> message = framing_ == Framing::Line ? next_line() : next_content_length();
+    if (!message) {
+        return fail(std::move(message).error());
+    }
+    compact();
+    return message;
 }
 
-Result<std::optional<std::string>> FrameReader::next_line() {
-    const auto end = buffer_.find('\n', scanned_);
+Result<void> FrameReader::decide() {
+    if (buffer_.empty()) {
+        return {};
+    }
+    const char first = buffer_.front();
+    if (first == '{' || first == '[' || first == '\n' || blank(first)) {
+        decided_ = true;
+        return {};
+    }
+    for (const std::string_view name : {kContentLength, kContentType}) {
+        const std::size_t length = std::min(buffer_.size(), name.size());
+        if (!same_ignoring_case(std::string_view(buffer_).substr(0, length), name.substr(0, length))) {
+            continue;
+        }
+        if (length == name.size()) {
+            decided_ = true;
+            framing_ = Framing::ContentLength;
+        }
+        return {};
+    }
+    return invalid(std::string(kSpoken));
+}
+
+std::optional<std::string_view> FrameReader::take_line() {
+    const std::size_t end = buffer_.find('\n', scanned_);
     if (end == std::string::npos) {
         scanned_ = buffer_.size();
-        if (buffered() > max_message_) {
-            return too_long(max_message_);
-        }
-        return std::optional<std::string>();
-    }
-    if (end - consumed_ > max_message_) {
-        return too_long(max_message_);
+        return std::nullopt;
     }
     std::string_view line = std::string_view(buffer_).substr(consumed_, end - consumed_);
     if (line.ends_with('\r')) {
         line.remove_suffix(1);
     }
-    std::string message(line);
-    consumed_ = end + 1;
-    scanned_ = consumed_;
-    return std::optional<std::string>(std::move(message));
+    consumed_ = scanned_ = end + 1;
+    return line;
+}
+
+Result<std::optional<std::string>> FrameReader::next_line() {
+    while (const std::optional<std::string_view> line = take_line()) {
+        if (line->size() > max_message_) {
+            return too_long(max_message_);
+        }
+        if (!std::all_of(line->begin(), line->end(), blank)) {
+            return std::optional<std::string>(*line);
+        }
+    }
+    // The last byte may be the first half of a line end.
+    const std::size_t line_end = buffer_.ends_with('\r') ? 1 : 0;
+    if (buffered() > max_message_ + line_end) {
+        return too_long(max_message_);
+    }
+    return std::optional<std::string>();
 }
 
 Result<std::optional<std::string>> FrameReader::next_content_length() {
-    const std::string_view unread = std::string_view(buffer_).substr(consumed_);
-    std::optional<std::size_t> length;
-    std::size_t at = 0;
-    for (;;) {
-        const auto end = unread.find('\n', at);
-        if (end == std::string_view::npos ? unread.size() > kMaxHeaders : end > kMaxHeaders) {
-            return not_ours("the headers are over " + std::to_string(kMaxHeaders) + " bytes");
+    while (!in_body_) {
+        const std::size_t before = consumed_;
+        const std::optional<std::string_view> line = take_line();
+        if (header_bytes_ + (line ? consumed_ - before : buffered()) > kMaxHeaderBytes) {
+            return invalid("the headers of a message may be at most " + std::to_string(kMaxHeaderBytes) +
+                           " bytes long");
         }
-        // A header that can be none is told at once: HTTP's CONNECT begins with a C as well.
-        const std::string_view line =
-            unread.substr(at, end == std::string_view::npos ? std::string_view::npos : end - at);
-        if (at == 0) {
-            const auto known = std::min(line.size(), std::string_view("content-").size());
-            if (!same_word(line.substr(0, known), std::string_view("content-").substr(0, known))) {
-                return not_ours("what was sent is neither JSON nor a Content-Length header");
-            }
-        }
-        if (end == std::string_view::npos) {
+        if (!line) {
             return std::optional<std::string>();
         }
-        at = end + 1;
-        const std::string_view header = trim(line);
-        if (header.empty()) {
-            break;
+        if (!line->empty()) {
+            header_bytes_ += consumed_ - before;
+            if (Result<void> header = read_header(*line); !header) {
+                return std::move(header).error();
+            }
+        } else if (header_bytes_ > 0) {
+            if (!length_) {
+                return invalid("headers without Content-Length");
+            }
+            in_body_ = true;
         }
-        const auto colon = header.find(':');
-        if (colon == std::string_view::npos) {
-            return not_ours("a header has no colon");
-        }
-        if (!same_word(trim(header.substr(0, colon)), kContentLength)) {
-            continue;
-        }
-        const std::string_view digits = trim(header.substr(colon + 1));
-        std::size_t value = 0;
-        const auto [last, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-        if (digits.empty() || last != digits.data() + digits.size() || length) {
-            return not_ours("Content-Length is not one number");
-        }
-        if (failure != std::errc() || value > max_message_) {
-            return too_long(max_message_);
-        }
-        length = value;
     }
-    if (!length) {
-        return not_ours("the headers hold no Content-Length");
-    }
-    if (unread.size() - at < *length) {
+    if (buffered() < *length_) {
         return std::optional<std::string>();
     }
-    std::string message(unread.substr(at, *length));
-    consumed_ += at + *length;
-    return std::optional<std::string>(std::move(message));
+    std::optional<std::string> message = buffer_.substr(consumed_, *length_);
+    consumed_ += *length_;
+    scanned_ = consumed_;
+    header_bytes_ = 0;
+    length_.reset();
+    in_body_ = false;
+    return message;
+}
+
+Result<void> FrameReader::read_header(std::string_view line) {
+    const std::size_t colon = line.find(':');
+    const std::string_view name = line.substr(0, colon);
+    if (colon == std::string_view::npos || name.empty() || !std::all_of(name.begin(), name.end(), header_name_char)) {
+        return invalid("expected a header such as \"Content-Length: 42\"; is the Content-Length before it right?");
+    }
+    if (!same_ignoring_case(name, kContentLength)) {
+        return {};
+    }
+    if (length_) {
+        return invalid("Content-Length given twice");
+    }
+    const std::string_view value = trim(line.substr(colon + 1));
+    if (value.empty() || !std::all_of(value.begin(), value.end(), digit)) {
+        return invalid("Content-Length: expected a number of bytes");
+    }
+    std::size_t length = 0;
+    const std::from_chars_result parsed = std::from_chars(value.data(), value.data() + value.size(), length);
+    if (parsed.ec != std::errc() || length > max_message_) {
+        return too_long(max_message_);
+    }
+    length_ = length;
+    return {};
+}
+
+void FrameReader::compact() {
+    if (consumed_ == buffer_.size()) {
+        if (buffer_.capacity() > kKeptCapacity) {
+            std::string().swap(buffer_);
+        }
+        buffer_.clear();
+    } else if (consumed_ > buffer_.size() / 2) {
+        // Less is moved than was consumed: every byte is moved at most once on average.
+        buffer_.erase(0, consumed_);
+    } else {
+        return;
+    }
+    scanned_ -= consumed_;
+    consumed_ = 0;
+}
+
+Error FrameReader::fail(Error error) {
+    std::string().swap(buffer_);
+    consumed_ = scanned_ = 0;
+    failed_ = error;
+    return error;
 }
 
 std::string frame(std::string_view message, Framing framing) {
-    std::string bytes;
+    std::string framed;
     if (framing == Framing::ContentLength) {
-        bytes = "Content-Length: " + std::to_string(message.size()) + "\r\n\r\n";
-        bytes += message;
-        return bytes;
+        framed = "Content-Length: " + std::to_string(message.size()) + "\r\n\r\n";
     }
-    bytes.reserve(message.size() + 1);
-    bytes += message;
-    bytes += '\n';
-    return bytes;
+    framed.reserve(framed.size() + message.size() + 1);
+    framed += message;
+    if (framing == Framing::Line) {
+        framed += '\n';
+    }
+    return framed;
 }
 
 }  // namespace cmssh

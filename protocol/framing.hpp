@@ -34,6 +34,12 @@ public:
 private:
     Result<std::optional<std::string>> next_line();
     Result<std::optional<std::string>> next_content_length();
+    Result<void> decide();
+    Result<void> read_header(std::string_view line);
+    // The next line without its end, consumed: valid until the next call. nullopt: its end has not arrived.
+    std::optional<std::string_view> take_line();
+    void compact();
+    Error fail(Error error);
 
     std::size_t max_message_;
     std::string buffer_;
@@ -41,6 +47,10 @@ private:
     std::size_t scanned_ = 0;   // bytes of buffer_ known to hold no line end: a long line is not searched anew
     Framing framing_ = Framing::Line;
     bool decided_ = false;
+    std::size_t header_bytes_ = 0;       // of the header block being read
+    std::optional<std::size_t> length_;  // what Content-Length said
+    bool in_body_ = false;               // the header block is complete
+    std::optional<Error> failed_;        // an error is final
 };
 
 // The message with its framing, ready to be written.

@@ -1,130 +1,195 @@
 #include "protocol/jsonrpc.hpp"
 
-#include <set>
+#include <cstdint>
+#include <limits>
 #include <utility>
 
 namespace cmssh {
 namespace {
 
-Error invalid_request(std::string message) {
-    return Error{.kind = ErrorKind::InvalidRequest, .message = std::move(message)};
+// nlohmann's messages quote the text that was read, which may be megabytes.
+constexpr std::size_t kMaxReason = 200;
+
+Error make(ErrorKind kind, std::string message) {
+    return Error{.kind = kind, .message = std::move(message)};
 }
 
-// Counts depth and remembers keys while nlohmann parses; building the value stays with nlohmann's own handler.
-class StrictHandler : public nlohmann::json_sax<Json> {
-public:
-    explicit StrictHandler(Json& result) : builder_(result, false) {}
+// "[json.exception.parse_error.101] parse error at line 1, column 2: …; last read: '…'" without both ends.
+std::string reason(std::string_view what) {
+    if (const std::size_t end = what.find("] "); what.starts_with('[') && end != std::string_view::npos) {
+        what.remove_prefix(end + 2);
+    }
+    what = what.substr(0, what.find("; last read"));
+    return std::string(what.substr(0, kMaxReason));
+}
 
-    bool null() override { return builder_.null(); }
-    bool boolean(bool value) override { return builder_.boolean(value); }
-    bool number_integer(number_integer_t value) override { return builder_.number_integer(value); }
-    bool number_unsigned(number_unsigned_t value) override { return builder_.number_unsigned(value); }
-    bool number_float(number_float_t value, const string_t& text) override { return builder_.number_float(value, text); }
-    bool string(string_t& value) override { return builder_.string(value); }
-    bool binary(binary_t& value) override { return builder_.binary(value); }
-    bool start_object(std::size_t size) override {
-        keys_.emplace_back();
-        return descend() && builder_.start_object(size);
-    }
-    bool key(string_t& value) override {
-        if (!keys_.back().insert(value).second) {
-            problem = "a key stands twice in one object: " + value;
-            return false;
+// Builds the value from nlohmann's SAX events, so that what is refused is refused before memory is spent on it.
+class Builder {
+public:
+    explicit Builder(std::size_t max_top_items) : max_top_items_(max_top_items) {}
+
+    bool null() { return add(nullptr); }
+    bool boolean(bool value) { return add(value); }
+    bool number_integer(Json::number_integer_t value) { return add(value); }
+    bool number_unsigned(Json::number_unsigned_t value) { return add(value); }
+    bool number_float(Json::number_float_t value, const std::string& text) {
+        // An integer over 64 bits arrives here, rounded: as an id it would not be the one that was sent.
+        if (text.find_first_of(".eE") == std::string::npos) {
+            return refuse(make(ErrorKind::ParseError, "number out of range: " + text.substr(0, kMaxReason)));
         }
-        return builder_.key(value);
+        return add(value);
     }
-    bool end_object() override {
-        keys_.pop_back();
-        --depth_;
-        return builder_.end_object();
+    bool string(std::string& value) { return add(std::move(value)); }
+    bool binary(Json::binary_t&) { return false; }
+    bool start_object(std::size_t) { return open(Json::object()); }
+    bool start_array(std::size_t) { return open(Json::array()); }
+    bool end_object() { return close(); }
+    bool end_array() { return close(); }
+    bool key(std::string& name) {
+        auto [place, added] = open_.back()->get_ref<Json::object_t&>().try_emplace(std::move(name));
+        if (!added) {
+            return refuse(make(ErrorKind::ParseError, "duplicate key: " + place->first.substr(0, kMaxReason)));
+        }
+        slot_ = &place->second;
+        return true;
     }
-    bool start_array(std::size_t size) override { return descend() && builder_.start_array(size); }
-    bool end_array() override {
-        --depth_;
-        return builder_.end_array();
+    bool parse_error(std::size_t, const std::string&, const Json::exception& exception) {
+        return refuse(make(ErrorKind::ParseError, reason(exception.what())));
     }
-    bool parse_error(std::size_t position, const std::string& /*token*/, const nlohmann::detail::exception& /*error*/) override {
-        problem = "not valid JSON at byte " + std::to_string(position);
+
+    Json take() { return std::move(root_); }
+    Error take_error() { return std::move(error_); }
+
+private:
+    bool refuse(Error error) {
+        error_ = std::move(error);
         return false;
     }
 
-    std::string problem;
+    // Where the next value goes; nullptr: one item too many.
+    Json* place() {
+        if (open_.empty()) {
+            return &root_;
+        }
+        if (open_.back()->is_object()) {
+            return slot_;
+        }
+        Json::array_t& array = open_.back()->get_ref<Json::array_t&>();
+        if (open_.size() == 1 && array.size() == max_top_items_) {
+            refuse(make(ErrorKind::Limit, "more than " + std::to_string(max_top_items_) + " requests in a batch"));
+            return nullptr;
+        }
+        return &array.emplace_back();
+    }
 
-private:
-    bool descend() {
-        if (++depth_ > kMaxDepth) {
-            problem = "nested deeper than " + std::to_string(kMaxDepth);
+    bool add(Json value) {
+        Json* const target = place();
+        if (target == nullptr) {
             return false;
         }
+        *target = std::move(value);
         return true;
     }
 
-    nlohmann::detail::json_sax_dom_parser<Json> builder_;
-    std::vector<std::set<std::string>> keys_;
-    std::size_t depth_ = 0;
+    bool open(Json container) {
+        if (open_.size() == kMaxDepth) {
+            return refuse(
+                make(ErrorKind::ParseError, "nested more than " + std::to_string(kMaxDepth) + " levels deep"));
+        }
+        Json* const target = place();
+        if (target == nullptr) {
+            return false;
+        }
+        *target = std::move(container);
+        open_.push_back(target);
+        return true;
+    }
+
+    bool close() {
+        open_.pop_back();
+        return true;
+    }
+
+    std::size_t max_top_items_;
+    Json root_;
+    std::vector<Json*> open_;  // a parent is not touched while its last child is open: the pointers stay good
+    Json* slot_ = nullptr;     // the value of the key just read
+    Error error_;
 };
 
-bool usable_id(const Json& id) {
-    return id.is_string() || id.is_number() || id.is_null();
+Result<Json> parse(std::string_view text, std::size_t max_top_items) {
+    // nlohmann takes a NUL for the end of the text and passes over a byte order mark.
+    if (text.find('\0') != std::string_view::npos) {
+        return make(ErrorKind::ParseError, "a NUL byte in JSON");
+    }
+    if (text.starts_with("\xEF\xBB\xBF")) {
+        return make(ErrorKind::ParseError, "a byte order mark before JSON");
+    }
+    Builder builder(max_top_items);
+    if (!Json::sax_parse(text.begin(), text.end(), &builder)) {
+        return builder.take_error();
+    }
+    return builder.take();
 }
 
-// nullopt: a notification in error, which gets no reply and is not carried out.
-std::optional<Incoming> read_request(Json& json) {
-    Json id = nullptr;
-    if (json.is_object()) {
-        if (const auto found = json.find("id"); found != json.end() && usable_id(*found)) {
-            id = *found;
-        }
-    }
-    const auto bad = [&id](std::string what) { return BadRequest{.id = id, .error = invalid_request(std::move(what))}; };
-    if (!json.is_object()) {
-        return bad("a request is an object");
-    }
-    const auto version = json.find("jsonrpc");
-    if (version == json.end() || *version != "2.0") {
-        return bad("jsonrpc: expected \"2.0\"");
-    }
-    const auto method = json.find("method");
-    if (method == json.end() || !method->is_string()) {
-        return bad("method: expected a string");
+BadRequest invalid_request(Json id, std::string message) {
+    return BadRequest{std::move(id), make(ErrorKind::InvalidRequest, std::move(message))};
+}
+
+// nullopt: a notification in error.
+std::optional<Incoming> parse_item(Json& item) {
+    if (!item.is_object()) {
+        return invalid_request(nullptr, "a request must be an object");
     }
     Request request;
-    request.method = method->get<std::string>();
-    if (const auto given = json.find("id"); given != json.end()) {
-        if (!usable_id(*given)) {
-            return bad("id: expected a string, a number or null");
+    if (const auto id = item.find("id"); id != item.end()) {
+        if (!id->is_string() && !id->is_number() && !id->is_null()) {
+            return invalid_request(nullptr, "id: expected a string, a number or null");
         }
-        request.id = id;
+        request.id = std::move(*id);
     }
-    if (const auto params = json.find("params"); params != json.end()) {
-        if (!params->is_object() && !params->is_array()) {
-            return bad("params: expected an object");
-        }
+    const Json reply_id = request.id.value_or(nullptr);
+    if (const auto version = item.find("jsonrpc"); version == item.end() || *version != "2.0") {
+        return invalid_request(reply_id, "jsonrpc: expected \"2.0\"");
+    }
+    const auto method = item.find("method");
+    if (method == item.end() || !method->is_string()) {
+        return invalid_request(reply_id, "method: expected a string");
+    }
+    request.method = std::move(method->get_ref<std::string&>());
+    if (const auto params = item.find("params"); params != item.end()) {
         if (params->is_array()) {
             if (!request.id) {
                 return std::nullopt;
             }
-            return BadRequest{.id = id,
-                              .error = {.kind = ErrorKind::InvalidParams,
-                                        .message = "params: expected an object, params are by name only"}};
+            return BadRequest{reply_id,
+                              make(ErrorKind::InvalidParams, "params: expected an object: params by name only")};
+        }
+        if (!params->is_object()) {
+            return invalid_request(reply_id, "params: expected an object");
         }
         request.params = std::move(*params);
     }
     return request;
 }
 
+std::string string_or(const Json& object, const char* name, std::string otherwise) {
+    const auto value = object.find(name);
+    return value != object.end() && value->is_string() ? value->get<std::string>() : std::move(otherwise);
+}
+
+std::optional<std::string> optional_string(const Json& object, const char* name) {
+    const auto value = object.find(name);
+    if (value == object.end() || !value->is_string()) {
+        return std::nullopt;
+    }
+    return value->get<std::string>();
+}
+
 }  // namespace
 
 Result<Json> parse_json(std::string_view text) {
-    if (text.starts_with("\xEF\xBB\xBF")) {
-        return Error{.kind = ErrorKind::ParseError, .message = "not valid JSON: it begins with a byte order mark"};
-    }
-    Json result;
-    StrictHandler handler(result);
-    if (!Json::sax_parse(text.begin(), text.end(), &handler)) {
-        return Error{.kind = ErrorKind::ParseError, .message = handler.problem};
-    }
-    return result;
+    return parse(text, std::numeric_limits<std::size_t>::max());
 }
 
 std::string dump_json(const Json& json) {
@@ -133,49 +198,43 @@ std::string dump_json(const Json& json) {
 
 Message parse_message(std::string_view text) {
     Message message;
-    auto json = parse_json(text);
-    if (!json) {
-        message.items.emplace_back(BadRequest{.id = nullptr, .error = std::move(json).error()});
+    Result<Json> parsed = parse(text, kMaxBatch);
+    if (!parsed) {
+        message.items.push_back(BadRequest{nullptr, std::move(parsed).error()});
         return message;
     }
-    if (!json->is_array()) {
-        if (auto item = read_request(*json)) {
-            message.items.push_back(std::move(*item));
+    if (parsed->is_array() && parsed->empty()) {
+        message.items.push_back(invalid_request(nullptr, "an empty batch"));
+        return message;
+    }
+    message.batch = parsed->is_array();
+    const auto take = [&message](Json& item) {
+        if (std::optional<Incoming> incoming = parse_item(item)) {
+            message.items.push_back(std::move(*incoming));
         }
-        return message;
-    }
-    if (json->empty()) {
-        message.items.emplace_back(BadRequest{.id = nullptr, .error = invalid_request("the batch is empty")});
-        return message;
-    }
-    if (json->size() > kMaxBatch) {
-        message.items.emplace_back(BadRequest{
-            .id = nullptr,
-            .error = {.kind = ErrorKind::Limit,
-                      .message = "a batch holds at most " + std::to_string(kMaxBatch) + " requests"}});
-        return message;
-    }
-    message.batch = true;
-    for (auto& item : *json) {
-        if (auto request = read_request(item)) {
-            message.items.push_back(std::move(*request));
+    };
+    if (message.batch) {
+        for (Json& item : *parsed) {
+            take(item);
         }
+    } else {
+        take(*parsed);
     }
     return message;
 }
 
 Json error_to_json(const Error& error) {
     Json data = {{"kind", error_info(error.kind).name}};
-    const auto add = [&data](const char* name, const std::optional<std::string>& value) {
+    const auto put = [&data](const char* name, const std::optional<std::string>& value) {
         if (value) {
             data[name] = *value;
         }
     };
-    add("ctx", error.ctx);
-    add("server", error.server);
-    add("session", error.session);
-    add("ssh_stderr", error.ssh_stderr);
-    add("retry_at", error.retry_at);
+    put("ctx", error.ctx);
+    put("server", error.server);
+    put("session", error.session);
+    put("ssh_stderr", error.ssh_stderr);
+    put("retry_at", error.retry_at);
     if (!error.hint.empty()) {
         data["hint"] = error.hint;
     }
@@ -185,24 +244,23 @@ Json error_to_json(const Error& error) {
 Error error_from_json(const Json& json) {
     Error error;
     if (!json.is_object()) {
-        error.message = "the daemon's error is not understood";
+        error.message = "an error reply that is not an object";
         return error;
     }
+    error.message = string_or(json, "message", "an error reply without a message");
     if (const auto code = json.find("code"); code != json.end() && code->is_number_integer()) {
-        error.kind = error_kind_from_code(code->get<int>()).value_or(ErrorKind::Internal);
+        const auto wide = code->get<std::int64_t>();
+        if (!code->is_number_unsigned() && std::in_range<int>(wide)) {
+            error.kind = error_kind_from_code(static_cast<int>(wide)).value_or(ErrorKind::Internal);
+        }
     }
-    const auto text = [](const Json& from, const char* name) -> std::optional<std::string> {
-        const auto found = from.find(name);
-        return found != from.end() && found->is_string() ? std::optional(found->get<std::string>()) : std::nullopt;
-    };
-    error.message = text(json, "message").value_or("");
     if (const auto data = json.find("data"); data != json.end() && data->is_object()) {
-        error.hint = text(*data, "hint").value_or("");
-        error.ctx = text(*data, "ctx");
-        error.server = text(*data, "server");
-        error.session = text(*data, "session");
-        error.ssh_stderr = text(*data, "ssh_stderr");
-        error.retry_at = text(*data, "retry_at");
+        error.hint = string_or(*data, "hint", "");
+        error.ctx = optional_string(*data, "ctx");
+        error.server = optional_string(*data, "server");
+        error.session = optional_string(*data, "session");
+        error.ssh_stderr = optional_string(*data, "ssh_stderr");
+        error.retry_at = optional_string(*data, "retry_at");
     }
     return error;
 }

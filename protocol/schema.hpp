@@ -1,7 +1,12 @@
-// One list of fields per API struct, from which reading, writing and the JSON Schema are made. A struct's list is a
-// specialisation of Fields, in methods.cpp; only that file includes this one.
+// One list of fields per struct (Fields<T>, in methods.cpp), and what comes from it: strict reading, writing and JSON
+// Schema. Field types: bool, integers, double, std::string, enums (Values<E> and to_string), Json, structs with Fields,
+// and std::optional, std::vector and std::map<std::string, T> of these. Pure; included by methods.cpp and openrpc.cpp
+// only.
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -10,275 +15,409 @@
 #include <string_view>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
-#include "protocol/methods.hpp"
+#include "protocol/jsonrpc.hpp"
+#include "protocol/result.hpp"
 
 namespace cmssh::api {
 
-// A struct's fields: name on the wire, member, what it is, and whether a reader insists on it.
-enum class Presence { Required, Optional };
+// Which way a struct travels. Params are closed (the schema allows no other field) and their strings hold no NUL byte,
+// which would cut short an argument or a path; every field of a result is always there.
+enum class Use { Params, Result };
 
-template <typename Struct, typename Member>
-struct Field {
-    std::string_view name;
-    Member Struct::*member;
-    std::string_view text;
-    Presence presence = Presence::Optional;
-    std::int64_t least = 0;  // of an integer
-    std::int64_t most = std::numeric_limits<std::int32_t>::max();
+// What a field's value must be, beyond its type. For a container it holds for what is in it too.
+struct Limits {
+    std::optional<std::int64_t> min = {};
+    std::optional<std::int64_t> max = {};
+    std::size_t min_items = 0;
+    bool no_nul = false;
 };
 
-template <typename Struct, typename Member>
-constexpr Field<Struct, Member> required(std::string_view name, Member Struct::*member, std::string_view text) {
-    return {name, member, text, Presence::Required};
-}
-template <typename Struct, typename Member>
-constexpr Field<Struct, Member> optional(std::string_view name, Member Struct::*member, std::string_view text) {
-    return {name, member, text, Presence::Optional};
-}
-template <typename Struct, typename Member>
-constexpr Field<Struct, Member> ranged(std::string_view name, Member Struct::*member, std::string_view text,
-                                       Presence presence, std::int64_t least, std::int64_t most) {
-    return {name, member, text, presence, least, most};
+template <typename Struct, typename T>
+struct Field {
+    std::string_view name;
+    T Struct::*member;
+    std::string_view doc;
+    Limits limits = {};
+    bool has_default = false;
+
+    [[nodiscard]] constexpr Field at_least(std::int64_t min) const {
+        Field field = *this;
+        field.limits.min = min;
+        return field;
+    }
+    [[nodiscard]] constexpr Field range(std::int64_t min, std::int64_t max) const {
+        Field field = at_least(min);
+        field.limits.max = max;
+        return field;
+    }
+    [[nodiscard]] constexpr Field not_empty() const {
+        Field field = *this;
+        field.limits.min_items = 1;
+        return field;
+    }
+    // May be absent: the member keeps the value that the struct gives it.
+    [[nodiscard]] constexpr Field defaulted() const {
+        Field field = *this;
+        field.has_default = true;
+        return field;
+    }
+};
+
+template <typename Struct, typename T>
+constexpr Field<Struct, T> field(std::string_view name, T Struct::*member, std::string_view doc) {
+    return {name, member, doc};
 }
 
-// Specialised with `static constexpr std::string_view name` (in components/schemas; empty: written in place) and
-// `static constexpr auto list = std::make_tuple(…)`.
-template <typename Struct>
+// Specialised for every struct: `name`, `use` and `list`, a tuple of Field.
+template <typename T>
 struct Fields;
 
+// Specialised for every enum: `list`, an array of its enumerators.
 template <typename T>
-concept Listed = requires { Fields<T>::list; };
+struct Values;
 
-// The words of an enumeration, in the order of its enumerators from 0.
-template <typename Enum>
-struct Words;
+// OpenRPC's `params` of a method: an entry for each field, those that are required first as OpenRPC asks. Schemas of
+// structs go into components. Defined in methods.cpp, and instantiated there for params.
+template <typename T>
+[[nodiscard]] Json param_list(Json& components);
+// OpenRPC's `result` of a method. Defined in methods.cpp, and instantiated there for results.
+template <typename T>
+[[nodiscard]] Json result_entry(Json& components);
+
+namespace detail {
 
 template <typename T>
-struct IsOptional : std::false_type {};
+inline constexpr bool kIsOptional = false;
 template <typename T>
-struct IsOptional<std::optional<T>> : std::true_type {};
+inline constexpr bool kIsOptional<std::optional<T>> = true;
 template <typename T>
-struct IsVector : std::false_type {};
+inline constexpr bool kIsVector = false;
 template <typename T>
-struct IsVector<std::vector<T>> : std::true_type {};
+inline constexpr bool kIsVector<std::vector<T>> = true;
 template <typename T>
-struct IsMap : std::false_type {};
+inline constexpr bool kIsMap = false;
 template <typename T>
-struct IsMap<std::map<std::string, T>> : std::true_type {};
+inline constexpr bool kIsMap<std::map<std::string, T>> = true;
 
-inline Error unexpected(const std::string& path, std::string_view expected, const Json& got) {
-    constexpr std::size_t kShown = 60;
-    std::string shown = dump_json(got);
-    if (shown.size() > kShown) {
-        shown = shown.substr(0, kShown) + "…";
+inline constexpr std::size_t kMaxShown = 40;
+
+// A place in a message. Nodes lie on the stack of the readers and become text only for an error.
+struct Path {
+    const Path* parent = nullptr;
+    std::string_view name;
+    std::optional<std::size_t> index = {};
+
+    [[nodiscard]] std::string text() const {
+        if (index) {
+            return parent->text() + "[" + std::to_string(*index) + "]";
+        }
+        const std::string last(name.substr(0, kMaxShown));
+        return parent == nullptr ? last : parent->text() + "." + last;
     }
-    return Error{.kind = ErrorKind::InvalidParams,
-                 .message = path + ": expected " + std::string(expected) + ", got " + shown};
+};
+
+inline Error invalid(const Path& path, const std::string& message) {
+    return Error{.kind = ErrorKind::InvalidParams, .message = path.text() + ": " + message};
+}
+
+inline std::string shown(const Json& json) {
+    if (json.is_structured()) {
+        return (json.empty() ? std::string("an empty ") : std::string("an ")) + json.type_name();
+    }
+    std::string text = dump_json(json);
+    if (text.size() > kMaxShown) {
+        text.resize(kMaxShown);
+        text += "…";
+    }
+    return text;
+}
+
+inline Error mismatch(const Path& path, const std::string& expected, const Json& json) {
+    return invalid(path, "expected " + expected + ", got " + shown(json));
+}
+
+inline Result<void> check_nul(const std::string& text, const Path& path, const Limits& limits) {
+    if (limits.no_nul && text.find('\0') != std::string::npos) {
+        return invalid(path, "must not hold a NUL byte");
+    }
+    return {};
 }
 
 template <typename T>
-std::optional<Error> read_struct(const Json& json, T& value, const std::string& path);
+constexpr T lowest(const Limits& limits) {
+    return limits.min && std::in_range<T>(*limits.min) ? static_cast<T>(*limits.min) : std::numeric_limits<T>::min();
+}
 
 template <typename T>
-std::optional<Error> read_value(const Json& json, T& value, const std::string& path, std::int64_t least,
-                                std::int64_t most) {
-    if constexpr (IsOptional<T>::value) {
-        if (json.is_null()) {
-            value.reset();
-            return std::nullopt;
+constexpr T highest(const Limits& limits) {
+    return limits.max && std::in_range<T>(*limits.max) ? static_cast<T>(*limits.max) : std::numeric_limits<T>::max();
+}
+
+template <typename T>
+Result<void> read_integer(const Json& json, const Path& path, const Limits& limits, T& out) {
+    const auto within = [&limits, &out](auto number) {
+        if (std::cmp_less(number, lowest<T>(limits)) || std::cmp_greater(number, highest<T>(limits))) {
+            return false;
         }
-        return read_value(json, value.emplace(), path, least, most);
+        out = static_cast<T>(number);
+        return true;
+    };
+    if (json.is_number_integer() &&
+        (json.is_number_unsigned() ? within(json.get<std::uint64_t>()) : within(json.get<std::int64_t>()))) {
+        return {};
+    }
+    return mismatch(
+        path, "an integer from " + std::to_string(lowest<T>(limits)) + " to " + std::to_string(highest<T>(limits)),
+        json);
+}
+
+template <typename T>
+Result<void> read_enum(const Json& json, const Path& path, T& out) {
+    std::string names;
+    for (const T value : Values<T>::list) {
+        if (json == to_string(value)) {
+            out = value;
+            return {};
+        }
+        names += (names.empty() ? "" : ", ") + std::string(to_string(value));
+    }
+    return mismatch(path, "one of " + names, json);
+}
+
+template <typename T>
+Result<void> read_struct(const Json& json, const Path& path, T& out);
+
+template <typename T>
+Result<void> read_value(const Json& json, const Path& path, const Limits& limits, T& out) {
+    if constexpr (kIsOptional<T>) {
+        if (json.is_null()) {
+            out.reset();
+            return {};
+        }
+        return read_value(json, path, limits, out.emplace());
     } else if constexpr (std::is_same_v<T, Json>) {
-        value = json;
-        return std::nullopt;
+        out = json;
+        return {};
     } else if constexpr (std::is_same_v<T, bool>) {
         if (!json.is_boolean()) {
-            return unexpected(path, "true or false", json);
+            return mismatch(path, "true or false", json);
         }
-        value = json.get<bool>();
-        return std::nullopt;
-    } else if constexpr (std::is_enum_v<T>) {
-        std::string expected;
-        for (std::size_t i = 0; i < Words<T>::list.size(); ++i) {
-            if (json.is_string() && json.get_ref<const std::string&>() == Words<T>::list[i]) {
-                value = static_cast<T>(i);
-                return std::nullopt;
-            }
-            expected += (i == 0 ? "" : ", ") + std::string(Words<T>::list[i]);
-        }
-        return unexpected(path, "one of " + expected, json);
+        out = json.get<bool>();
+        return {};
     } else if constexpr (std::is_integral_v<T>) {
-        // nlohmann would turn 3000000000 into a negative int and 1.9 into 1 without a word.
-        const bool fits = json.is_number_unsigned()
-                              ? json.get<std::uint64_t>() <= static_cast<std::uint64_t>(most) &&
-                                    (least <= 0 || json.get<std::uint64_t>() >= static_cast<std::uint64_t>(least))
-                              : json.is_number_integer() && json.get<std::int64_t>() >= least &&
-                                    json.get<std::int64_t>() <= most;
-        if (!fits) {
-            return unexpected(path, "an integer from " + std::to_string(least) + " to " + std::to_string(most), json);
-        }
-        value = json.get<T>();
-        return std::nullopt;
+        return read_integer(json, path, limits, out);
     } else if constexpr (std::is_floating_point_v<T>) {
         if (!json.is_number()) {
-            return unexpected(path, "a number", json);
+            return mismatch(path, "a number", json);
         }
-        value = json.get<T>();
-        return std::nullopt;
+        out = json.get<T>();
+        return {};
     } else if constexpr (std::is_same_v<T, std::string>) {
         if (!json.is_string()) {
-            return unexpected(path, "a string", json);
+            return mismatch(path, "a string", json);
         }
-        value = json.get_ref<const std::string&>();
-        return std::nullopt;
-    } else if constexpr (IsVector<T>::value) {
-        if (!json.is_array()) {
-            return unexpected(path, "an array", json);
+        out = json.get_ref<const std::string&>();
+        return check_nul(out, path, limits);
+    } else if constexpr (std::is_enum_v<T>) {
+        return read_enum(json, path, out);
+    } else if constexpr (kIsVector<T>) {
+        if (!json.is_array() || json.size() < limits.min_items) {
+            return mismatch(path, limits.min_items == 0 ? "an array" : "an array with at least one item", json);
         }
-        value.clear();
-        value.reserve(json.size());
-        for (std::size_t i = 0; i < json.size(); ++i) {
-            if (auto error = read_value(json[i], value.emplace_back(), path + '[' + std::to_string(i) + ']', least, most)) {
-                return error;
+        out.clear();
+        for (const Json& item : json) {
+            const Path place{.parent = &path, .name = {}, .index = out.size()};
+            if (Result<void> read = read_value(item, place, limits, out.emplace_back()); !read) {
+                return read;
             }
         }
-        return std::nullopt;
-    } else if constexpr (IsMap<T>::value) {
+        return {};
+    } else if constexpr (kIsMap<T>) {
         if (!json.is_object()) {
-            return unexpected(path, "an object", json);
+            return mismatch(path, "an object", json);
         }
-        value.clear();
-        for (const auto& [name, item] : json.items()) {
-            if (auto error = read_value(item, value[name], path + '.' + name, least, most)) {
-                return error;
+        out.clear();
+        for (const auto& [key, item] : json.get_ref<const Json::object_t&>()) {
+            if (Result<void> nul = check_nul(key, path, limits); !nul) {
+                return nul;
+            }
+            if (Result<void> read = read_value(item, Path{.parent = &path, .name = key}, limits, out[key]); !read) {
+                return read;
             }
         }
-        return std::nullopt;
+        return {};
     } else {
-        return read_struct(json, value, path);
+        return read_struct(json, path, out);
     }
 }
 
+template <typename Struct, typename T>
+constexpr bool required(const Field<Struct, T>& field) {
+    return !kIsOptional<T> && !field.has_default;
+}
+
+template <typename T, typename U>
+Result<void> read_field(const Json& json, const Path& path, const Field<T, U>& field, T& out) {
+    const auto place = json.find(field.name);
+    const Path inner{.parent = &path, .name = field.name};
+    if (place == json.end()) {
+        return required(field) ? Result<void>(invalid(inner, "is required")) : Result<void>();
+    }
+    Limits limits = field.limits;
+    limits.no_nul = Fields<T>::use == Use::Params;
+    return read_value(*place, inner, limits, out.*(field.member));
+}
+
 template <typename T>
-std::optional<Error> read_struct(const Json& json, T& value, const std::string& path) {
+auto names() {
+    return std::apply(
+        [](const auto&... field) { return std::array<std::string_view, sizeof...(field)>{field.name...}; },
+        Fields<T>::list);
+}
+
+template <typename T>
+Result<void> read_struct(const Json& json, const Path& path, T& out) {
     if (!json.is_object()) {
-        return unexpected(path, "an object", json);
+        return mismatch(path, "an object", json);
     }
-    std::optional<Error> error;
-    std::size_t found = 0;
-    const auto read_field = [&](const auto& field) {
-        if (error) {
-            return;
+    const auto known = names<T>();
+    for (const auto& [key, value] : json.get_ref<const Json::object_t&>()) {
+        if (std::find(known.begin(), known.end(), key) == known.end()) {
+            return invalid(Path{.parent = &path, .name = key}, "there is no such field");
         }
-        const std::string field_path = path + '.' + std::string(field.name);
-        const auto item = json.find(field.name);
-        if (item == json.end()) {
-            if (field.presence == Presence::Required) {
-                error = Error{.kind = ErrorKind::InvalidParams, .message = field_path + ": is missing"};
-            }
-            return;
-        }
-        ++found;
-        error = read_value(*item, value.*field.member, field_path, field.least, field.most);
+    }
+    Result<void> outcome;
+    const auto read_one = [&](const auto& field) {
+        outcome = read_field(json, path, field, out);
+        return outcome.ok();
     };
-    std::apply([&](const auto&... field) { (read_field(field), ...); }, Fields<T>::list);
-    if (error || found == json.size()) {
-        return error;
-    }
-    // Something is there that is in no list: name it.
-    for (const auto& [name, item] : json.items()) {
-        const bool known = std::apply([&name = name](const auto&... field) { return ((field.name == name) || ...); },
-                                      Fields<T>::list);
-        if (!known) {
-            return Error{.kind = ErrorKind::InvalidParams,
-                         .message = path + '.' + name + ": no such field",
-                         .hint = "rpc.discover lists the fields"};
-        }
-    }
-    return error;
+    std::apply([&](const auto&... field) { static_cast<void>((read_one(field) && ...)); }, Fields<T>::list);
+    return outcome;
 }
 
 template <typename T>
 Json write_value(const T& value) {
-    if constexpr (IsOptional<T>::value) {
+    if constexpr (kIsOptional<T>) {
         return value ? write_value(*value) : Json(nullptr);
     } else if constexpr (std::is_enum_v<T>) {
-        return Words<T>::list[static_cast<std::size_t>(value)];
-    } else if constexpr (IsVector<T>::value) {
+        return to_string(value);
+    } else if constexpr (kIsVector<T>) {
         Json array = Json::array();
         for (const auto& item : value) {
             array.push_back(write_value(item));
         }
         return array;
-    } else if constexpr (IsMap<T>::value) {
+    } else if constexpr (kIsMap<T>) {
         Json object = Json::object();
-        for (const auto& [name, item] : value) {
-            object[name] = write_value(item);
+        for (const auto& [key, item] : value) {
+            object[key] = write_value(item);
         }
         return object;
-    } else if constexpr (Listed<T>) {
-        Json object = Json::object();
-        std::apply([&](const auto&... field) { ((object[std::string(field.name)] = write_value(value.*field.member)), ...); },
-                   Fields<T>::list);
-        return object;
-    } else {
+    } else if constexpr (std::is_same_v<T, Json> || std::is_arithmetic_v<T> || std::is_same_v<T, std::string>) {
         return value;
+    } else {
+        Json object = Json::object();
+        std::apply(
+            [&](const auto&... field) {
+                ((object[std::string(field.name)] = write_value(value.*(field.member))), ...);
+            },
+            Fields<T>::list);
+        return object;
     }
 }
 
-// The schema of a struct that has a name goes to `components` and is referred to.
+inline Json nullable(Json schema) {
+    if (!schema.contains("type")) {
+        return {{"oneOf", Json::array({std::move(schema), {{"type", "null"}}})}};
+    }
+    schema["type"] = Json::array({schema["type"], "null"});
+    if (const auto values = schema.find("enum"); values != schema.end()) {
+        values->push_back(nullptr);
+    }
+    return schema;
+}
+
 template <typename T>
-Json schema_of(Json& components, std::int64_t least = 0, std::int64_t most = std::numeric_limits<std::int64_t>::max()) {
-    if constexpr (IsOptional<T>::value) {
-        return {{"anyOf", Json::array({schema_of<typename T::value_type>(components, least, most), Json{{"type", "null"}}})}};
+Json struct_schema(Json& components);
+
+template <typename T>
+Json value_schema(const Limits& limits, Json& components) {
+    if constexpr (kIsOptional<T>) {
+        return nullable(value_schema<typename T::value_type>(limits, components));
     } else if constexpr (std::is_same_v<T, Json>) {
         return Json::object();
     } else if constexpr (std::is_same_v<T, bool>) {
         return {{"type", "boolean"}};
-    } else if constexpr (std::is_enum_v<T>) {
-        return {{"type", "string"}, {"enum", Words<T>::list}};
     } else if constexpr (std::is_integral_v<T>) {
-        Json schema = {{"type", "integer"}, {"minimum", least}};
-        if (most != std::numeric_limits<std::int64_t>::max()) {
-            schema["maximum"] = most;
+        Json schema = {{"type", "integer"}};
+        if (limits.min || std::is_unsigned_v<T>) {
+            schema["minimum"] = lowest<T>(limits);
+        }
+        if (limits.max) {
+            schema["maximum"] = highest<T>(limits);
         }
         return schema;
     } else if constexpr (std::is_floating_point_v<T>) {
         return {{"type", "number"}};
     } else if constexpr (std::is_same_v<T, std::string>) {
         return {{"type", "string"}};
-    } else if constexpr (IsVector<T>::value) {
-        return {{"type", "array"}, {"items", schema_of<typename T::value_type>(components)}};
-    } else if constexpr (IsMap<T>::value) {
-        return {{"type", "object"}, {"additionalProperties", schema_of<typename T::mapped_type>(components)}};
+    } else if constexpr (std::is_enum_v<T>) {
+        Json values = Json::array();
+        for (const T value : Values<T>::list) {
+            values.push_back(to_string(value));
+        }
+        return {{"type", "string"}, {"enum", std::move(values)}};
+    } else if constexpr (kIsVector<T>) {
+        Json schema = {{"type", "array"}, {"items", value_schema<typename T::value_type>(limits, components)}};
+        if (limits.min_items > 0) {
+            schema["minItems"] = limits.min_items;
+        }
+        return schema;
+    } else if constexpr (kIsMap<T>) {
+        return {{"type", "object"},
+                {"additionalProperties", value_schema<typename T::mapped_type>(limits, components)}};
     } else {
-        Json properties = Json::object();
-        Json required_names = Json::array();
-        const auto add = [&](const auto& field) {
-            using Member = std::remove_cvref_t<decltype(std::declval<T>().*field.member)>;
-            Json schema = schema_of<Member>(components, field.least, field.most);
-            if (!field.text.empty() && !schema.contains("$ref")) {
-                schema["description"] = field.text;
-            }
-            properties[std::string(field.name)] = std::move(schema);
-            if (field.presence == Presence::Required) {
-                required_names.push_back(field.name);
-            }
-        };
-        std::apply([&](const auto&... field) { (add(field), ...); }, Fields<T>::list);
-        Json schema = {{"type", "object"}, {"properties", std::move(properties)}};
-        if (!required_names.empty()) {
-            schema["required"] = std::move(required_names);
-        }
-        const std::string name(Fields<T>::name);
-        if (name.empty()) {
-            return schema;
-        }
-        components[name] = std::move(schema);
-        return {{"$ref", "#/components/schemas/" + name}};
+        return struct_schema<T>(components);
     }
 }
 
+template <typename Struct, typename T>
+Json field_schema(const Field<Struct, T>& field, Json& components) {
+    Json schema = value_schema<T>(field.limits, components);
+    if (field.has_default) {
+        schema["default"] = write_value(Struct{}.*(field.member));
+    }
+    // JSON Schema draft 7 ignores what stands beside a $ref.
+    if (!schema.contains("$ref")) {
+        schema["description"] = field.doc;
+    }
+    return schema;
+}
+
+template <typename T>
+Json struct_schema(Json& components) {
+    const std::string name(Fields<T>::name);
+    if (!components.contains(name)) {
+        Json properties = Json::object();
+        Json always = Json::array();
+        const auto add = [&](const auto& field) {
+            properties[std::string(field.name)] = field_schema(field, components);
+            if (Fields<T>::use == Use::Result || required(field)) {
+                always.push_back(field.name);
+            }
+        };
+        std::apply([&](const auto&... field) { (add(field), ...); }, Fields<T>::list);
+        Json schema = {{"type", "object"}, {"properties", std::move(properties)}, {"required", std::move(always)}};
+        if (Fields<T>::use == Use::Params) {
+            schema["additionalProperties"] = false;
+        }
+        components[name] = std::move(schema);
+    }
+    return {{"$ref", "#/components/schemas/" + name}};
+}
+
+}  // namespace detail
 }  // namespace cmssh::api

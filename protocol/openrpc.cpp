@@ -1,0 +1,113 @@
+#include <initializer_list>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "protocol/methods.hpp"
+#include "protocol/schema.hpp"
+
+namespace cmssh::api {
+namespace {
+
+using Errors = std::vector<ErrorKind>;
+
+// A call that needs a server may have to log in there first.
+Errors login_errors_and(std::initializer_list<ErrorKind> own) {
+    Errors errors = {ErrorKind::UnknownContext, ErrorKind::DnsFailure,     ErrorKind::ConnectRefused,
+                     ErrorKind::ConnectTimeout, ErrorKind::ConnectFailed,  ErrorKind::HostKeyUnknown,
+                     ErrorKind::HostKeyChanged, ErrorKind::AuthFailed,     ErrorKind::NeedsAuth,
+                     ErrorKind::MasterLost,     ErrorKind::ChannelRefused, ErrorKind::Timeout,
+                     ErrorKind::Cancelled};
+    errors.insert(errors.end(), own);
+    return errors;
+}
+
+Json error_list(Errors errors) {
+    // What any call can meet: its own params refused, a limit, the daemon going, or a bug.
+    errors.insert(errors.end(),
+                  {ErrorKind::InvalidParams, ErrorKind::Limit, ErrorKind::ShuttingDown, ErrorKind::Internal});
+    Json list = Json::array();
+    for (const ErrorKind kind : errors) {
+        list.push_back({{"code", static_cast<int>(kind)}, {"message", error_info(kind).name}});
+    }
+    return list;
+}
+
+class Document {
+public:
+    template <typename Params, typename Outcome>
+    void add(const char* name, const char* summary, Errors errors) {
+        add_method(name, summary, param_list<Params>(schemas_), result_entry<Outcome>(schemas_), std::move(errors));
+    }
+
+    void add_method(const char* name, const char* summary, Json params, Json result, Errors errors) {
+        methods_.push_back({{"name", name},
+                            {"summary", summary},
+                            {"paramStructure", "by-name"},
+                            {"params", std::move(params)},
+                            {"result", std::move(result)},
+                            {"errors", error_list(std::move(errors))}});
+    }
+
+    Json finish(const std::string& version) && {
+        return {{"openrpc", "1.3.2"},
+                {"info",
+                 {{"title", "cmssh"},
+                  {"description", "One SSH connection per server, shared by every session"},
+                  {"version", version}}},
+                {"methods", std::move(methods_)},
+                {"components", {{"schemas", std::move(schemas_)}}}};
+    }
+
+private:
+    Json methods_ = Json::array();
+    Json schemas_ = Json::object();
+};
+
+Json build(const std::string& version) {
+    Document document;
+    document.add<StartParams, StartResult>(
+        "start", "Starts a detached command in tmux on a server; answers once tmux has it",
+        login_errors_and({ErrorKind::TmuxMissing, ErrorKind::TmuxFailed, ErrorKind::NameTaken, ErrorKind::InvalidName,
+                          ErrorKind::BadCwd}));
+    document.add<ListParams, ListResult>("list", "The sessions that the daemon knows of; never waits for a server",
+                                         {ErrorKind::UnknownContext});
+    document.add<SessionParams, SessionResult>("get", "One session",
+                                               {ErrorKind::SessionNotFound, ErrorKind::Ambiguous});
+    document.add<KillParams, KillResult>(
+        "kill", "Ends a session or sends it a signal; kept for later while its server is unreachable",
+        {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::TmuxFailed, ErrorKind::MasterLost,
+         ErrorKind::ChannelRefused, ErrorKind::Timeout, ErrorKind::Cancelled});
+    document.add<WaitParams, SessionResult>(
+        "wait", "Answers once the session has ended",
+        {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::Timeout, ErrorKind::Cancelled});
+    document.add<Empty, StatsResult>("stats", "Counters of the pool and of the daemon", {});
+    document.add<ConnectParams, ConnectResult>("connect", "Connects to a server where no connection is up",
+                                               login_errors_and({}));
+    document.add<DisconnectParams, ConnectionResult>(
+        "disconnect", "Ends the master of a server; its sessions run on",
+        {ErrorKind::UnknownContext, ErrorKind::Timeout, ErrorKind::Cancelled});
+    document.add<CheckParams, ConnectionsResult>("check", "Probes connections now",
+                                                 {ErrorKind::UnknownContext, ErrorKind::Cancelled});
+    document.add<Empty, ContextsResult>("contexts", "The contexts known", {});
+    document.add<Empty, Empty>("ping", "Answers", {});
+    document.add<Empty, VersionResult>("version", "What this daemon is and can do", {});
+    document.add<Empty, Empty>("reload", "Reads the config anew; a bad one changes nothing", {ErrorKind::BadConfig});
+    document.add<Empty, Empty>("shutdown", "Stops the daemon; sessions run on", {});
+    Json openrpc = {
+        {"name", "OpenRPC Schema"},
+        {"schema", {{"$ref", "https://raw.githubusercontent.com/open-rpc/meta-schema/master/schema.json"}}}};
+    document.add_method("rpc.discover", "This document", Json::array(), std::move(openrpc), {});
+    return std::move(document).finish(version);
+}
+
+}  // namespace
+
+const Json& openrpc_document(const std::string& version) {
+    static std::map<std::string, Json> documents;
+    const auto known = documents.find(version);
+    return known != documents.end() ? known->second : documents.emplace(version, build(version)).first->second;
+}
+
+}  // namespace cmssh::api
