@@ -8,10 +8,10 @@
 
 #include <cstdlib>
 #include <fstream>
-#include <random>
 
 #include "daemon/app/config.hpp"
 #include "daemon/base/log.hpp"
+#include "daemon/base/random.hpp"
 #include "protocol/server_key.hpp"
 
 namespace cmssh {
@@ -30,12 +30,6 @@ std::string read_line(const char* path) {
 // Tells this daemon's sessions on a server from those of the user's other machines, and of another state dir.
 std::string owner_of(const DaemonOptions& options) {
     return hex_digest(read_line("/etc/machine-id") + ' ' + std::to_string(::geteuid()) + ' ' + options.state_dir, 16);
-}
-
-std::function<double()> make_jitter() {
-    return [engine = std::mt19937_64(std::random_device()())]() mutable {
-        return std::uniform_real_distribution<double>(0, 1)(engine);
-    };
 }
 
 std::uint64_t resident_bytes() {
@@ -67,7 +61,7 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
                                .slots = slots_,
                                .observer = sessions_,
                                .owner = owner_of(options_),
-                               .unit_random = make_jitter()},
+                               .unit_random = make_unit_random()},
             options_.runtime_dir),
       handlers_(clock_, config_, sessions_, pool_, resolver_, *this),
       server_(io.get_executor(), clock_, config_, handlers_, socket_.take_fd()),
@@ -118,8 +112,8 @@ asio::awaitable<void> Daemon::serve() {
     co_await shut_down();
 }
 
-// Accept nobody, tell the waiting calls, let replies go out, then let go of the masters: they and their sessions live on,
-// and ssh's own ControlPersist ends the idle ones.
+// Accept nobody, tell the waiting calls, let replies go out, then let go of the masters: they and their sessions live
+// on, and ssh's own ControlPersist ends the idle ones.
 asio::awaitable<void> Daemon::shut_down() {
     log_info("cmsshd", "stopping");
     notify_stopping();

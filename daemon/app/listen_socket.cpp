@@ -89,7 +89,8 @@ Result<std::optional<ListenSocket>> ListenSocket::bind(const std::string& path) 
             return unusable(path, "belongs to uid " + std::to_string(status.st_uid), "give another --socket");
         }
         const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-        if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 || errno == EAGAIN) {
+        if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 ||
+            errno == EAGAIN) {
             return std::optional<ListenSocket>();
         }
         if (errno == ECONNREFUSED) {
@@ -104,7 +105,8 @@ Result<std::optional<ListenSocket>> ListenSocket::bind(const std::string& path) 
     const int failure = errno;
     ::umask(before);
     if (bound != 0) {
-        return unusable(path, std::strerror(failure), failure == ENOENT ? "make the directory, or give another --socket" : "");
+        return unusable(path, std::strerror(failure),
+                        failure == ENOENT ? "make the directory, or give another --socket" : "");
     }
     if (::listen(socket.fd_.get(), SOMAXCONN) != 0 || ::lstat(path.c_str(), &status) != 0) {
         return unusable(path, std::strerror(errno));

@@ -1,5 +1,5 @@
-// Telling the one who started the daemon how it is doing: systemd by sd_notify(3) (notify_systemd.cpp, or notify_none.cpp
-// where libsystemd is not), and cmctl through a pipe.
+// Telling the one who started the daemon how it is doing: systemd by sd_notify(3) (notify_systemd.cpp, or
+// notify_none.cpp where libsystemd is not), and cmctl through a pipe.
 #pragma once
 
 #include <chrono>
@@ -17,7 +17,8 @@ void notify_watchdog();
 // How often systemd wants to hear notify_watchdog(): already halved. nullopt: not at all.
 [[nodiscard]] std::optional<std::chrono::microseconds> watchdog_interval();
 
-// The pipe of CMSSH_READY_FD: whoever spawned the daemon reads "READY\n" from it once the daemon serves, or end of file.
+// The pipe of CMSSH_READY_FD: whoever spawned the daemon reads "READY\n" from it once the daemon serves, or end of
+// file.
 class ReadyPipe {
 public:
     // Takes the descriptor over and forgets the variable.

@@ -37,7 +37,8 @@ Result<UniqueFd> open_private_dir(const std::string& path, bool make_parents) {
         return unusable(path, std::strerror(errno));
     }
     if (status.st_uid != ::geteuid()) {
-        return unusable(path, "belongs to uid " + std::to_string(status.st_uid), "set XDG_RUNTIME_DIR to a directory of your own");
+        return unusable(path, "belongs to uid " + std::to_string(status.st_uid),
+                        "set XDG_RUNTIME_DIR to a directory of your own");
     }
     if ((status.st_mode & 077U) != 0) {
         return unusable(path, "is open to other users", "chmod 700 " + path);

@@ -1,5 +1,5 @@
-// The daemon's own directories and the lock that makes it the only one. Blocking, at start-up only. Nothing here changes or
-// removes what the daemon did not make.
+// The daemon's own directories and the lock that makes it the only one. Blocking, at start-up only. Nothing here
+// changes or removes what the daemon did not make.
 #pragma once
 
 #include <optional>
@@ -10,8 +10,8 @@
 
 namespace cmssh {
 
-// A directory that is ours alone: a real directory, our uid's, no bits for anybody else. Made with 0700 where it is missing;
-// with make_parents its parents too. BadConfig, saying what is wrong with it and what to type.
+// A directory that is ours alone: a real directory, our uid's, no bits for anybody else. Made with 0700 where it is
+// missing; with make_parents its parents too. BadConfig, saying what is wrong with it and what to type.
 [[nodiscard]] Result<UniqueFd> open_private_dir(const std::string& path, bool make_parents);
 
 // Held until it is destroyed. The lock is the kernel's: a daemon that was killed leaves none.

@@ -1,9 +1,6 @@
 // Sessions::start and what belongs to it.
-#include <sys/random.h>
-
-#include <cstdlib>
-
 #include "daemon/base/log.hpp"
+#include "daemon/base/random.hpp"
 #include "daemon/session/sessions.hpp"
 #include "protocol/names.hpp"
 #include "protocol/tmux_control.hpp"
@@ -19,14 +16,6 @@ constexpr std::size_t kMaxEnvironment = 256 * 1024;
 // Longer than any start takes: a server's tmux answers in milliseconds.
 constexpr Duration kStartDeadline = std::chrono::seconds(15);
 constexpr Duration kSettleDeadline = std::chrono::hours(1);
-
-std::uint64_t random_bits() {
-    std::uint64_t bits = 0;
-    if (::getrandom(&bits, sizeof(bits), 0) != sizeof(bits)) {
-        std::abort();
-    }
-    return bits;
-}
 
 Error invalid(std::string message, std::string hint = {}) {
     return Error{.kind = ErrorKind::InvalidParams, .message = std::move(message), .hint = std::move(hint)};

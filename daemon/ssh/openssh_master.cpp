@@ -5,7 +5,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,6 +19,7 @@ extern "C" {
 #include <iterator>
 
 #include "daemon/base/log.hpp"
+#include "daemon/base/random.hpp"
 #include "daemon/base/timeout.hpp"
 #include "daemon/ssh/mux_channel.hpp"
 #include "daemon/ssh/ssh_error.hpp"
@@ -38,14 +38,6 @@ std::string read_file(const std::string& path) {
     file.read(text.data(), static_cast<std::streamsize>(kMaxLog));
     text.resize(static_cast<std::size_t>(file.gcount()));
     return text;
-}
-
-std::string random_token() {
-    std::uint64_t bits = 0;
-    if (::getrandom(&bits, sizeof(bits), 0) != sizeof(bits)) {
-        std::abort();
-    }
-    return std::to_string(bits);
 }
 
 Error control_path_taken(const LaunchRequest& request, const std::string& problem) {
@@ -266,7 +258,7 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
     arguments.server_alive_set = request.dump.server_alive_set;
 
     // A daemonised ssh has left its process group; the mark finds it where it did not become a master.
-    const std::string mark = "CMSSH_LOGIN=" + random_token();
+    const std::string mark = "CMSSH_LOGIN=" + std::to_string(random_bits());
     SpawnRequest spawn;
     spawn.argv = master_command(config_.ssh, request.route, arguments);
     spawn.environment = ssh_environment(environment_, request.auth_sock);

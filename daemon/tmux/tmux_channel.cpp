@@ -1,10 +1,7 @@
 #include "daemon/tmux/tmux_channel.hpp"
 
-#include <sys/random.h>
-
-#include <cstdlib>
-
 #include "daemon/base/log.hpp"
+#include "daemon/base/random.hpp"
 #include "daemon/base/timeout.hpp"
 #include "protocol/names.hpp"
 
@@ -17,11 +14,7 @@ constexpr std::size_t kMaxUnwritten = 64 * 1024 * 1024;
 constexpr tmux::Version kOldestTmux{3, 2};
 
 std::string make_token() {
-    std::uint64_t bits[2] = {};
-    if (::getrandom(bits, sizeof(bits), 0) != sizeof(bits)) {
-        std::abort();
-    }
-    return "cmssh-" + std::to_string(bits[0]) + std::to_string(bits[1]);
+    return "cmssh-" + std::to_string(random_bits()) + std::to_string(random_bits());
 }
 
 Error channel_closed(const std::string& diagnostics) {

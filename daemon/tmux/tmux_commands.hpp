@@ -81,8 +81,8 @@ struct PaneRow {
 // Rows that are not ours or not understood are passed over: a pane may be anybody's.
 [[nodiscard]] std::vector<PaneRow> parse_panes(const std::vector<std::string>& lines);
 
-// Makes tmux start a child that ends at once. tmux with libutempter (Debian's 3.3a) ignores SIGCHLD while it logs a pane's
-// end: a program that ends just then keeps no status until another child's SIGCHLD has tmux collect both.
+// Makes tmux start a child that ends at once. tmux with libutempter (Debian's 3.3a) ignores SIGCHLD while it logs a
+// pane's end: a program that ends just then keeps no status until another child's SIGCHLD has tmux collect both.
 [[nodiscard]] std::string collect_status_command();
 
 [[nodiscard]] std::string kill_session_command(std::string_view session_id);
