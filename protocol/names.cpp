@@ -153,6 +153,17 @@ std::string printable_lines(std::string_view text) {
     return escape(text, LineFeeds::Keep);
 }
 
+std::string_view first_line(std::string_view text) {
+    constexpr std::string_view kBlanks = " \t\r\n";
+    const auto begin = text.find_first_not_of(kBlanks);
+    if (begin == std::string_view::npos) {
+        return {};
+    }
+    text.remove_prefix(begin);
+    text = text.substr(0, text.find('\n'));
+    return text.substr(0, text.find_last_not_of(kBlanks) + 1);
+}
+
 int signal_number(std::string_view name) {
     if (!name.empty() && is_digit(name.front())) {
         const std::optional<int> number = take_number<int>(name);

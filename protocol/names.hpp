@@ -22,6 +22,9 @@ inline constexpr std::string_view kSessionIdPrefix = "sess-";
 // The same, but line feeds stay: for ssh's multi-line messages.
 [[nodiscard]] std::string printable_lines(std::string_view text);
 
+// What a program said, for a message of one line: the first line that is not blank, without blanks around it.
+[[nodiscard]] std::string_view first_line(std::string_view text);
+
 // A signal's name without SIG ("TERM") or 0 / empty where there is none. Accepts "TERM", "SIGTERM", "term", "15".
 [[nodiscard]] int signal_number(std::string_view name);
 [[nodiscard]] std::string signal_name(int number);
