@@ -166,7 +166,12 @@ std::variant<Started, int> start_session(const GlobalOptions& global, const Json
             std::fputs("cmctl: the daemon was lost, asking once more\n", stderr);
             continue;
         }
-        const int code = print_error(global, failure);
+        CallError told = failure;
+        if (told.error.hint.empty() &&
+            (told.exit_code == exit_code::kTimeout || told.exit_code == exit_code::kInterrupted)) {
+            told.error.hint = "cmctl list tells whether it was started";
+        }
+        const int code = print_error(global, told);
         if (!ctx_given && failure.error.kind == ErrorKind::InvalidParams && !global.json) {
             print_contexts_to_choose(client, deadline);
         }
