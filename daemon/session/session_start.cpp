@@ -80,6 +80,11 @@ Result<void> Sessions::check_start(const api::StartParams& params) const {
     if (params.command.empty() || params.command.front().empty()) {
         return invalid("params.command: expected a command");
     }
+    if (params.command.front().starts_with('-')) {
+        // The shell's exec would take it for an option, and dash has no -- to prevent that.
+        return invalid("params.command: " + printable(params.command.front()) + " looks like an option",
+                       "give a program of that name with its path");
+    }
     std::size_t total = 0;
     for (const auto& argument : params.command) {
         if (auto checked = check_text("params.command", argument); !checked) {
