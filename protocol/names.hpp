@@ -32,8 +32,8 @@ inline constexpr std::string_view kSessionIdPrefix = "sess-";
 // RFC 3339 UTC with milliseconds: "2026-11-23T08:16:34.123Z".
 [[nodiscard]] std::string format_time(std::int64_t milliseconds_since_epoch);
 
-// "500ms", "15s", "10m", "1h", "2d", or a plain number of seconds; nullopt for anything else or an overflow.
-// Milliseconds.
+// "500ms", "15s", "10m", "1h", "2d", "1w", several with the larger unit first ("1h30m"), or a plain number of seconds.
+// False, and nothing written, for anything else or an overflow.
 [[nodiscard]] bool parse_duration(std::string_view text, std::int64_t& milliseconds);
 // "8MiB", "64KiB", "1GiB", "512B", a plain number of bytes.
 [[nodiscard]] bool parse_size(std::string_view text, std::uint64_t& bytes);
