@@ -39,9 +39,10 @@ std::string remark(const api::Connection& connection) {
 
 std::vector<Cell> connection_row(const api::Connection& connection, std::string first) {
     return {{std::move(first)},
-            {std::string(to_string(connection.state)), style_of(connection.state)},
-            {connection.rtt_ms ? "rtt " + milliseconds_text(connection.rtt_ms->last) : "-"},
-            {connection.uptime_s > 0 ? "up " + duration_text(connection.uptime_s) : "-"},
+            {std::string(to_string(connection.state)) +
+                 (connection.uptime_s > 0 ? " for " + duration_text(connection.uptime_s) : ""),
+             style_of(connection.state)},
+            {connection.rtt_ms ? "rtt " + milliseconds_text(connection.rtt_ms->last) : ""},
             {count_text(connection.handshakes, "login") + ", " + std::to_string(connection.reused_count) + " saved"},
             {remark(connection), style_of(connection.state)}};
 }
