@@ -14,6 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <asio/co_spawn.hpp>
+#include <asio/io_context.hpp>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -31,7 +34,8 @@
 #include <thread>
 #include <vector>
 
-#include "delay_proxy.hpp"
+#include "daemon/ssh/mux_client.hpp"
+#include "tests/bench/delay_proxy.hpp"
 
 namespace {
 
@@ -189,6 +193,31 @@ private:
     int last_id_ = 0;
     std::string buffer_;
 };
+
+asio::awaitable<void> ask_alive(cmssh::MuxConnection& connection, pid_t& master) {
+    const auto alive = co_await connection.alive();
+    master = alive ? *alive : 0;
+}
+
+// What `ssh -O check` asks, by the daemon's own mux client: connect, hello, alive check, its answer.
+double native_check(const std::string& control_path) {
+    asio::io_context io(1);
+    pid_t master = 0;
+    const auto began = Clock::now();
+    cmssh::ControlSocket control = cmssh::open_control_socket(control_path);
+    cmssh::MuxConnection connection(io.get_executor(), std::move(control.fd));
+    asio::co_spawn(io, ask_alive(connection, master), [](const std::exception_ptr& failure) {
+        if (failure != nullptr) {
+            std::rethrow_exception(failure);
+        }
+    });
+    io.run();
+    const double took = ms_since(began);
+    if (master == 0) {
+        throw std::runtime_error("no master answers on " + control_path);
+    }
+    return took;
+}
 
 struct Samples {
     std::vector<double> ms;
@@ -353,8 +382,10 @@ private:
 
         std::vector<Operation> operations;
         if (api_) {
-            run(setup_, {"cmctl", "connect", context(n)});
+            const json connected = api_->call("connect", {{"ctx", context(n)}});
+            const std::string control_path = connected.at("connection").at("control_path");
             operations = {
+                {rc + ": native check", [=] { return native_check(control_path); }},
                 {rc + ": start, API", [=, this] { return start_by_api(n); }},
                 {rc + ": cmctl start", [=, this] { return run(setup_, cmctl_start(n)); }},
                 {rc + ": check, API",
@@ -519,7 +550,10 @@ std::string Bench::report() const {
         ratio_row("whole `cmctl start` / the same, skel (times faster)", "skel: cmctl start", "skel" + tmux, false, 0);
         ratio_row("whole `cmctl start` / local `tmux new-session -d` (share)", "skel: cmctl start",
                   "skel: local tmux new-session -d", true, 1.15);
-        ratio_row("check, API / `ssh -O check` (times faster)", "skel: check, API", "skel: ssh -O check", false, 40);
+        ratio_row("native check / `ssh -O check` (times faster)", "skel: native check", "skel: ssh -O check", false,
+                  40);
+        ratio_row("`check` of the API, through to the server's tmux / `ssh -O check` (times faster)",
+                  "skel: check, API", "skel: ssh -O check", false, 0);
         ratio_row("cold start, API / cold `ssh host true`, skel (share)", "skel: cold start, API",
                   "skel: cold ssh host true", true, 0);
         ratio_row("cold start, API / cold `ssh host tmux new-session -d`, far (share)", "far: cold start, API",

@@ -1,4 +1,4 @@
-#include "delay_proxy.hpp"
+#include "tests/bench/delay_proxy.hpp"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -39,7 +39,7 @@ void no_delay(int fd) {
 
 // Closes with the last of the four threads that use it.
 struct Socket {
-    explicit Socket(int fd) : fd(fd) {}
+    explicit Socket(int descriptor) : fd(descriptor) {}
     Socket(const Socket&) = delete;
     Socket& operator=(const Socket&) = delete;
     ~Socket() { close(fd); }
