@@ -95,8 +95,10 @@ public:
         if (!progress) {
             return;
         }
-        say(progress->ctx, "establishing master connection", progress->server);
         std::string phase = progress->phase;
+        if (phase == "connecting") {
+            say(progress->ctx, "establishing master connection", progress->server);
+        }
         std::replace(phase.begin(), phase.end(), '_', ' ');
         status_.set(progress->ctx + ": " + phase);
     }

@@ -389,7 +389,7 @@ struct Fields<Progress> {
     static constexpr auto list =
         std::make_tuple(field("id", &Progress::id, "of the request that waits"),
                         field("ctx", &Progress::ctx, "its context"), field("server", &Progress::server, "server key"),
-                        field("phase", &Progress::phase, "resolving, connecting or opening_tmux"));
+                        field("phase", &Progress::phase, "queued, connecting (ssh logs in) or opening_tmux"));
 };
 
 template <typename T>

@@ -223,7 +223,7 @@ struct Progress {
     Json id;  // of the request
     std::string ctx;
     std::string server;  // key
-    std::string phase;   // "resolving", "connecting", "opening_tmux"
+    std::string phase;   // "queued", "connecting" (ssh logs in), "opening_tmux"
 };
 
 // Strict readers: an unknown, missing, mistyped or out-of-range field is an InvalidParams error that names it.

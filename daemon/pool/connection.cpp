@@ -162,7 +162,6 @@ asio::awaitable<Result<void>> Connection::log_in_once() {
     while (master_ != nullptr) {
         co_await changed_.wait_until(connect_deadline());
     }
-    set_phase("connecting");
     tmux_error_.reset();
     LaunchRequest request;
     request.route = route_;
@@ -171,6 +170,7 @@ asio::awaitable<Result<void>> Connection::log_in_once() {
     request.control_path = control_path_;
     request.auth_sock = wanted_auth_sock_ ? wanted_auth_sock_ : good_auth_sock_;
     request.deadline = connect_deadline();
+    request.on_login = [this] { set_phase("connecting"); };
     auto launched = co_await services_.launcher.launch(std::move(request));
     if (!launched) {
         co_return std::move(launched).error();

@@ -182,6 +182,9 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::launch(LaunchR
     if (!found || *found != nullptr) {
         co_return found;
     }
+    if (request.on_login) {
+        request.on_login();
+    }
     co_return co_await log_in(std::move(request), std::move(log_file));
 }
 
