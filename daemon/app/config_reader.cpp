@@ -179,9 +179,10 @@ void read_keys(const Entry& entry, const Keys& keys) {
     }
     for (const auto& [name, value] : *table) {
         const Entry child = entry.child(name, value);
-        const auto key = std::find_if(keys.begin(), keys.end(), [&](const Key& it) { return it.name == name.str(); });
+        const std::string_view word = name.str();
+        const auto key = std::find_if(keys.begin(), keys.end(), [word](const Key& it) { return it.name == word; });
         if (key == keys.end()) {
-            entry.complaints.add(child.line, child.key + ": unknown key", hint_for_unknown(name.str(), value, keys));
+            entry.complaints.add(child.line, child.key + ": unknown key", hint_for_unknown(word, value, keys));
         } else {
             key->read(child);
         }

@@ -23,7 +23,6 @@ constexpr std::size_t kMaxOutgoing = 4 * 1024 * 1024;
 ClientSession::ClientSession(asio::local::stream_protocol::socket socket, Clock& clock, RequestHandler& handler,
                              RpcCounters& counters, std::size_t max_message)
     : socket_(std::move(socket)),
-      clock_(clock),
       handler_(handler),
       counters_(counters),
       reader_(max_message),

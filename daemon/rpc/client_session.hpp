@@ -57,7 +57,6 @@ private:
     void hang_up();
 
     asio::local::stream_protocol::socket socket_;
-    Clock& clock_;
     RequestHandler& handler_;
     RpcCounters& counters_;
     FrameReader reader_;

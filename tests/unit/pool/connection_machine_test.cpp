@@ -112,7 +112,6 @@ struct Row {
     std::array<std::string_view, 9> outcomes;
 };
 
-constexpr std::string_view kNone;
 constexpr std::string_view kLogIn = "connecting + log in";
 constexpr std::string_view kEnd = "draining + end master";
 
