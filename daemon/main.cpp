@@ -71,7 +71,8 @@ int serve(const Arguments& arguments) {
     if (!config) {
         return fail(config.error(), kUsage);
     }
-    for (const auto& [path, make_parents] : {std::pair(options.runtime_dir, false), std::pair(options.state_dir, true)}) {
+    for (const auto& [path, make_parents] :
+         {std::pair(options.runtime_dir, false), std::pair(options.state_dir, true)}) {
         if (auto dir = open_private_dir(path, make_parents); !dir) {
             return fail(dir.error(), kFailed);
         }
@@ -119,9 +120,11 @@ int main(int argc, char** argv) {
         std::fputs(std::string(default_config_text()).c_str(), stdout);
         return kStopped;
     }
-    start_logging(::getenv("JOURNAL_STREAM") != nullptr && ::isatty(STDERR_FILENO) == 0 && ::getenv("INVOCATION_ID") != nullptr);
+    start_logging(::getenv("JOURNAL_STREAM") != nullptr && ::isatty(STDERR_FILENO) == 0 &&
+                  ::getenv("INVOCATION_ID") != nullptr);
     if (!set_log_level(arguments.log_level)) {
-        return fail({.message = "--log-level: expected trace, debug, info, warn or error, got " + arguments.log_level}, kUsage);
+        return fail({.message = "--log-level: expected trace, debug, info, warn or error, got " + arguments.log_level},
+                    kUsage);
     }
     set_process_limits();
     try {

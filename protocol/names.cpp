@@ -153,6 +153,17 @@ std::string printable_lines(std::string_view text) {
     return escape(text, LineFeeds::Keep);
 }
 
+std::string_view first_line(std::string_view text) {
+    constexpr std::string_view kBlanks = " \t\r\n";
+    const auto begin = text.find_first_not_of(kBlanks);
+    if (begin == std::string_view::npos) {
+        return {};
+    }
+    text.remove_prefix(begin);
+    text = text.substr(0, text.find('\n'));
+    return text.substr(0, text.find_last_not_of(kBlanks) + 1);
+}
+
 int signal_number(std::string_view name) {
     if (!name.empty() && is_digit(name.front())) {
         const std::optional<int> number = take_number<int>(name);
@@ -195,8 +206,26 @@ std::string format_time(std::int64_t milliseconds_since_epoch) {
 
 bool parse_duration(std::string_view text, std::int64_t& milliseconds) {
     static constexpr std::array kUnits = std::to_array<Unit<std::int64_t>>(
-        {{"ms", 1}, {"s", 1000}, {"", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}});
-    return parse_quantity(text, kUnits, milliseconds);
+        {{"w", 604'800'000}, {"d", 86'400'000}, {"h", 3'600'000}, {"m", 60'000}, {"s", 1000}, {"ms", 1}});
+    if (!text.empty() && std::all_of(text.begin(), text.end(), is_digit)) {
+        return parse_duration(std::string(text) + 's', milliseconds);
+    }
+    std::int64_t sum = 0;
+    auto next_unit = kUnits.begin();
+    do {
+        const std::optional<std::int64_t> number = take_number<std::int64_t>(text);
+        const std::string_view name = text.substr(0, text.find_first_of("0123456789"));
+        const auto unit = std::find_if(next_unit, kUnits.end(), [name](const auto& it) { return it.name == name; });
+        if (!number || unit == kUnits.end() ||
+            *number > (std::numeric_limits<std::int64_t>::max() - sum) / unit->factor) {
+            return false;
+        }
+        sum += *number * unit->factor;
+        next_unit = unit + 1;
+        text.remove_prefix(name.size());
+    } while (!text.empty());
+    milliseconds = sum;
+    return true;
 }
 
 bool parse_size(std::string_view text, std::uint64_t& bytes) {

@@ -22,6 +22,9 @@ inline constexpr std::string_view kSessionIdPrefix = "sess-";
 // The same, but line feeds stay: for ssh's multi-line messages.
 [[nodiscard]] std::string printable_lines(std::string_view text);
 
+// What a program said, for a message of one line: the first line that is not blank, without blanks around it.
+[[nodiscard]] std::string_view first_line(std::string_view text);
+
 // A signal's name without SIG ("TERM") or 0 / empty where there is none. Accepts "TERM", "SIGTERM", "term", "15".
 [[nodiscard]] int signal_number(std::string_view name);
 [[nodiscard]] std::string signal_name(int number);
@@ -29,8 +32,8 @@ inline constexpr std::string_view kSessionIdPrefix = "sess-";
 // RFC 3339 UTC with milliseconds: "2026-11-23T08:16:34.123Z".
 [[nodiscard]] std::string format_time(std::int64_t milliseconds_since_epoch);
 
-// "500ms", "15s", "10m", "1h", "2d", or a plain number of seconds; nullopt for anything else or an overflow.
-// Milliseconds.
+// "500ms", "15s", "10m", "1h", "2d", "1w", several with the larger unit first ("1h30m"), or a plain number of seconds.
+// False, and nothing written, for anything else or an overflow.
 [[nodiscard]] bool parse_duration(std::string_view text, std::int64_t& milliseconds);
 // "8MiB", "64KiB", "1GiB", "512B", a plain number of bytes.
 [[nodiscard]] bool parse_size(std::string_view text, std::uint64_t& bytes);

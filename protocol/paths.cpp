@@ -103,11 +103,15 @@ std::string config_path(const PathEnvironment& environment, const std::optional<
 }
 
 std::string expand_home(const PathEnvironment& environment, std::string_view path) {
+    return expand_home(home_dir(environment), path);
+}
+
+std::string expand_home(const std::string& home, std::string_view path) {
     if (path == "~") {
-        return without_trailing_slashes(home_dir(environment));
+        return without_trailing_slashes(home);
     }
     if (path.starts_with("~/")) {
-        return join(home_dir(environment), path.substr(2));
+        return join(home, path.substr(2));
     }
     return std::string(path);
 }

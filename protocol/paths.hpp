@@ -27,5 +27,6 @@ struct PathEnvironment {
 
 // ~ and ~/x by HOME; anything else as it is.
 [[nodiscard]] std::string expand_home(const PathEnvironment& environment, std::string_view path);
+[[nodiscard]] std::string expand_home(const std::string& home, std::string_view path);
 
 }  // namespace cmssh

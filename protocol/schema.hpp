@@ -24,7 +24,8 @@
 namespace cmssh::api {
 
 // Which way a struct travels. Params are closed (the schema allows no other field) and their strings hold no NUL byte,
-// which would cut short an argument or a path; every field of a result is always there.
+// which would cut short an argument or a path; every field of a result is always there, and a reader passes over those
+// that a newer daemon adds.
 enum class Use { Params, Result };
 
 // What a field's value must be, beyond its type. For a container it holds for what is in it too.
@@ -283,10 +284,12 @@ Result<void> read_struct(const Json& json, const Path& path, T& out) {
     if (!json.is_object()) {
         return mismatch(path, "an object", json);
     }
-    const auto known = names<T>();
-    for (const auto& [key, value] : json.get_ref<const Json::object_t&>()) {
-        if (std::find(known.begin(), known.end(), key) == known.end()) {
-            return invalid(Path{.parent = &path, .name = key}, "there is no such field");
+    if constexpr (Fields<T>::use == Use::Params) {
+        const auto known = names<T>();
+        for (const auto& [key, value] : json.get_ref<const Json::object_t&>()) {
+            if (std::find(known.begin(), known.end(), key) == known.end()) {
+                return invalid(Path{.parent = &path, .name = key}, "there is no such field");
+            }
         }
     }
     Result<void> outcome;

@@ -10,7 +10,7 @@
 
 namespace cmssh {
 
-// `file` is only for the messages; `home` replaces a leading ~ in identity_file and control_path.
+// `file` is only for the messages; `home` replaces a leading ~ of paths on this machine.
 [[nodiscard]] Result<Config> parse_config(std::string_view text, const std::string& file, const std::string& home);
 // A file that does not exist is the default configuration, unless it was named by the user (`required`).
 [[nodiscard]] Result<Config> load_config(const std::string& file, const std::string& home, bool required);

@@ -63,7 +63,7 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
                                .owner = owner_of(options_),
                                .unit_random = make_unit_random()},
             options_.runtime_dir),
-      handlers_(clock_, config_, sessions_, pool_, resolver_, *this),
+      handlers_(clock_, config_, sessions_, pool_, resolver_, *this, options_.home),
       server_(io.get_executor(), clock_, config_, handlers_, socket_.take_fd()),
       signals_(io, SIGTERM, SIGINT, SIGHUP),
       started_(clock_.now()),

@@ -26,7 +26,7 @@ struct ContextConfig {
 enum class SessionShell { LoginInteractive, Login, None };
 
 struct PoolConfig {
-    // nullopt: "yes", for ever.
+    // As ssh_config(5) has it: "yes" and "0" are for ever (nullopt), "no" is zero.
     std::optional<std::chrono::milliseconds> control_persist = std::chrono::minutes(10);
     std::chrono::milliseconds health_interval = std::chrono::seconds(15);
     std::chrono::milliseconds health_timeout = std::chrono::seconds(5);
@@ -37,11 +37,15 @@ struct PoolConfig {
     int max_concurrent_connects = 8;
     int max_channels = 10;
     std::string control_path;  // empty: the default in the runtime dir
+
+    friend bool operator==(const PoolConfig&, const PoolConfig&) = default;
 };
 
 struct SshConfig {
     std::string program = "ssh";
-    std::vector<std::string> options;
+    std::vector<std::string> options;  // one word for each option and one for its value
+
+    friend bool operator==(const SshConfig&, const SshConfig&) = default;
 };
 
 struct SessionsConfig {
@@ -50,11 +54,15 @@ struct SessionsConfig {
     std::string tmux_socket = "cmssh";  // [A-Za-z0-9_.-], no leading '-' or '.'
     int scrollback = 50000;
     std::chrono::milliseconds keep_ended = std::chrono::hours(24 * 30);
+
+    friend bool operator==(const SessionsConfig&, const SessionsConfig&) = default;
 };
 
 struct RpcConfig {
     int max_clients = 2048;
     std::uint64_t max_message = 8ULL * 1024 * 1024;
+
+    friend bool operator==(const RpcConfig&, const RpcConfig&) = default;
 };
 
 struct Config {
@@ -65,6 +73,8 @@ struct Config {
     RpcConfig rpc;
     std::map<std::string, ContextConfig> contexts;
     std::map<std::string, std::vector<std::string>> tools;  // name → command, never empty
+
+    friend bool operator==(const Config&, const Config&) = default;
 };
 
 }  // namespace cmssh

@@ -1,6 +1,9 @@
 #include "daemon/base/event.hpp"
 
+#include <asio/experimental/awaitable_operators.hpp>
+
 #include <algorithm>
+#include <variant>
 
 namespace cmssh {
 
@@ -19,6 +22,12 @@ asio::awaitable<bool> Event::wait_until(Instant deadline) {
 
 asio::awaitable<void> Event::wait() {
     co_await wait_until(Instant::max());
+}
+
+asio::awaitable<bool> Event::wait_for_either(Event& one, Event& other, Instant deadline) {
+    using asio::experimental::awaitable_operators::operator||;
+    const auto outcome = co_await (one.wait_until(deadline) || other.wait_until(deadline));
+    co_return std::visit([](bool notified) { return notified; }, outcome);
 }
 
 void Event::notify_all() {

@@ -22,6 +22,9 @@ public:
     // Everybody who waits now is resumed, later, from the loop. The Event may be destroyed right after.
     void notify_all();
 
+    // Waits for either; false: the deadline came first.
+    static asio::awaitable<bool> wait_for_either(Event& one, Event& other, Instant deadline);
+
 private:
     Clock& clock_;
     struct Waiter {

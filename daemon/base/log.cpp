@@ -2,9 +2,11 @@
 
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <syslog.h>
 
 #include <string>
 
+#include "daemon/base/journal.hpp"
 #include "protocol/names.hpp"
 
 namespace cmssh {
@@ -28,19 +30,19 @@ spdlog::level::level_enum spdlog_level(LogLevel level) {
     return spdlog::level::info;
 }
 
-std::string_view journal_priority(LogLevel level) {
+int journal_priority(LogLevel level) {
     switch (level) {
         case LogLevel::Trace:
         case LogLevel::Debug:
-            return "<7>";
+            return LOG_DEBUG;
         case LogLevel::Info:
-            return "<6>";
+            return LOG_INFO;
         case LogLevel::Warn:
-            return "<4>";
+            return LOG_WARNING;
         case LogLevel::Error:
-            return "<3>";
+            return LOG_ERR;
     }
-    return "<6>";
+    return LOG_INFO;
 }
 
 }  // namespace
@@ -50,13 +52,11 @@ void log(LogLevel level, std::string_view subject, std::string_view text) {
     if (!spdlog::should_log(target)) {
         return;
     }
-    std::string line;
-    if (to_journal) {
-        line += journal_priority(level);
+    const std::string shown_subject = printable(subject);
+    std::string line = shown_subject + ": " + printable(text);
+    if (to_journal && send_to_journal(journal_priority(level), shown_subject, line)) {
+        return;
     }
-    line += printable(subject);
-    line += ": ";
-    line += printable(text);
     spdlog::default_logger_raw()->log(target, spdlog::string_view_t(line.data(), line.size()));
 }
 
@@ -71,7 +71,7 @@ bool set_log_level(std::string_view name) {
 void start_logging(bool journal) {
     to_journal = journal;
     spdlog::set_default_logger(spdlog::stderr_logger_st("cmsshd"));
-    spdlog::set_pattern(journal ? "%v" : "%Y-%m-%dT%H:%M:%S.%e%z %l %v");
+    spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
 }
 
 }  // namespace cmssh

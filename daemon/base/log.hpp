@@ -27,8 +27,7 @@ inline void log_error(std::string_view subject, std::string_view text) {
 // "trace", "debug", "info", "warn", "error"; false for anything else.
 [[nodiscard]] bool set_log_level(std::string_view name);
 
-// With stderr as the journal's stream, each line gets its priority as "<N>" in front (sd-daemon(3)) and no time of its
-// own.
+// journal: lines go to systemd's journal with fields; to stderr where that does not take them, or without libsystemd.
 void start_logging(bool journal);
 
 }  // namespace cmssh

@@ -496,15 +496,15 @@ void Connection::request_stop() {
     deadline_changed_.notify_all();
 }
 
-api::Server Connection::server() const {
+api::Server describe(const ServerKey& key) {
     api::Server server;
-    server.user = key_.user;
-    server.host = key_.host;
-    server.port = key_.port;
-    if (!key_.via.empty()) {
-        server.via = key_.via;
+    server.user = key.user;
+    server.host = key.host;
+    server.port = key.port;
+    if (!key.via.empty()) {
+        server.via = key.via;
     }
-    server.key = key_text_;
+    server.key = key.text();
     return server;
 }
 
@@ -512,7 +512,7 @@ api::Connection Connection::describe() const {
     const Instant now = services_.clock.now();
     const auto seconds = [](Duration duration) { return std::chrono::duration<double>(duration).count(); };
     api::Connection connection;
-    connection.server = server();
+    connection.server = cmssh::describe(key_);
     connection.state = machine_.state();
     connection.refs = refs();
     connection.sessions = sessions_;

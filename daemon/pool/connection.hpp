@@ -49,6 +49,9 @@ struct ConnectionServices {
     std::function<double()> unit_random;
 };
 
+// The server as the API shows it.
+[[nodiscard]] api::Server describe(const ServerKey& key);
+
 enum class HoldKind { Session, Lease };
 
 // One ref, given back by its destructor.
@@ -111,7 +114,7 @@ public:
     [[nodiscard]] bool has_master() const { return master_ != nullptr && !master_->dead(); }
     [[nodiscard]] bool busy() const { return sessions_ + leases_ > 0 || waiting_ > 0 || tasks_.size() > 1; }
     [[nodiscard]] Instant since() const { return machine_.since(); }
-    [[nodiscard]] api::Server server() const;
+    [[nodiscard]] api::Server server() const { return cmssh::describe(key_); }
     [[nodiscard]] api::Connection describe() const;
     [[nodiscard]] int refs() const { return sessions_ + leases_; }
     [[nodiscard]] std::uint64_t handshakes() const { return machine_.handshakes(); }

@@ -54,16 +54,14 @@ ConnectionMachine::Action ConnectionMachine::on(const Event& event, const Machin
             [&](const ProbeAnswered&) {
                 failed_probes_ = 0;
                 if (state_ == State::Degraded) {
-                    enter(State::Up, now);
-                    update_linger(settings, now);
+                    change_health(State::Up, now);
                 }
                 return Action::None;
             },
             [&](const ProbeFailed&) {
                 ++failed_probes_;
                 if (state_ == State::Up && failed_probes_ >= settings.unhealthy_after) {
-                    enter(State::Degraded, now);
-                    update_linger(settings, now);
+                    change_health(State::Degraded, now);
                 }
                 return Action::None;
             },
@@ -215,6 +213,12 @@ void ConnectionMachine::enter(State state, Instant now) {
     state_ = state;
     since_ = now;
     deadline_.reset();
+}
+
+void ConnectionMachine::change_health(State state, Instant now) {
+    const auto linger = deadline_;
+    enter(state, now);
+    deadline_ = linger;
 }
 
 void ConnectionMachine::update_linger(const MachineSettings& settings, Instant now) {

@@ -68,6 +68,7 @@ private:
     Action on_time(Instant now);
 
     void enter(State state, Instant now);
+    void change_health(State state, Instant now);  // the linger runs on
     void update_linger(const MachineSettings& settings, Instant now);
     void back_off(const MachineSettings& settings, Instant now, double unit_random);
     [[nodiscard]] bool needed() const { return refs_ > 0 || pinned_; }

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "daemon/ssh/ssh_aliases.hpp"
 #include "protocol/methods.hpp"
 #include "protocol/names.hpp"
 
@@ -9,6 +10,9 @@ namespace cmssh {
 namespace {
 
 constexpr Duration kDrainDeadline = std::chrono::hours(24);
+constexpr Duration kContextsDeadline = std::chrono::seconds(3);
+constexpr const char* kFromConfig = "config";
+constexpr const char* kDestination = "destination";
 
 template <typename T>
 Result<Json> written(Result<T> result) {
@@ -21,8 +25,14 @@ Result<Json> written(Result<T> result) {
 }  // namespace
 
 Handlers::Handlers(Clock& clock, const Config& config, Sessions& sessions, Pool& pool, IdentityResolver& resolver,
-                   DaemonControl& control)
-    : clock_(clock), config_(config), sessions_(sessions), pool_(pool), resolver_(resolver), control_(control) {}
+                   DaemonControl& control, std::string home)
+    : clock_(clock),
+      config_(config),
+      sessions_(sessions),
+      pool_(pool),
+      resolver_(resolver),
+      control_(control),
+      home_(std::move(home)) {}
 
 const std::map<std::string_view, Handlers::Method>& Handlers::methods() {
     static const std::map<std::string_view, Method> kMethods = {
@@ -55,6 +65,7 @@ asio::awaitable<Result<Json>> Handlers::handle(Request request, ClientSession& c
     Call call;
     call.params = std::move(request.params);
     call.caller.gone = &client.gone();
+    call.caller.wants_answer = request.id.has_value();
     call.caller.gone_event = &client.gone_event();
     call.caller.progress = [&client, id = request.id](const std::string& ctx, const std::string& server,
                                                       std::string_view phase) {
@@ -202,39 +213,60 @@ asio::awaitable<Result<Json>> Handlers::contexts(Call call) {
     if (const auto params = api::read<api::Empty>(call.params); !params) {
         co_return params.error();
     }
-    api::ContextsResult result;
+    // Every name once, by where it is said first. What the config names is asked about; of the rest only what is known
+    // already is told, because an ssh_config can name hundreds.
+    std::vector<api::Context> views;
     std::set<std::string> named;
-    const auto add = [&](const std::string& name) {
-        if (!named.insert(name).second) {
-            return;
+    const auto add = [&](const std::string& name, const char* source) {
+        if (named.insert(name).second) {
+            api::Context view;
+            view.name = name;
+            view.source = source;
+            view.is_default = config_.default_ctx == name;
+            views.push_back(std::move(view));
         }
-        const auto context = resolve_context(config_, name);
-        api::Context view;
-        view.name = name;
-        view.source = context && context->configured ? "config" : "destination";
-        view.is_default = config_.default_ctx == name;
-        if (context) {
-            // What is known already: this call asks no ssh.
-            if (const Identity* identity = resolver_.known(context->route)) {
-                if (Connection* connection = pool_.find(identity->key.text())) {
-                    view.server = connection->server();
-                }
-            }
-        }
-        result.contexts.push_back(std::move(view));
     };
     for (const auto& [name, context] : config_.contexts) {
-        add(name);
+        add(name, kFromConfig);
+    }
+    for (const auto& alias : ssh_aliases(config_.ssh.options, home_)) {
+        add(alias, "ssh_config");
     }
     if (config_.default_ctx) {
-        add(*config_.default_ctx);
+        add(*config_.default_ctx, kDestination);
     }
     for (const auto& record : sessions_.table().all()) {
         if (!api::ended(record->view.state)) {
-            add(record->view.ctx);
+            add(record->view.ctx, kDestination);
         }
     }
+    const Instant deadline = clock_.now() + kContextsDeadline;
+    const Instant now = clock_.now();
+    for (auto& view : views) {
+        view.server = co_await find_server(view.name, view.source == kFromConfig ? deadline : now);
+    }
+    api::ContextsResult result;
+    result.contexts = std::move(views);
     co_return api::write(result);
+}
+
+// Within no time: what is known already.
+asio::awaitable<std::optional<api::Server>> Handlers::find_server(std::optional<std::string> ctx, Instant deadline) {
+    const auto context = resolve_context(config_, ctx);
+    if (!context) {
+        co_return std::nullopt;
+    }
+    if (const Identity* identity = resolver_.known(context->route)) {
+        co_return describe(identity->key);
+    }
+    if (deadline <= clock_.now()) {
+        co_return std::nullopt;
+    }
+    const auto identity = co_await resolver_.resolve(context->route, deadline);
+    if (!identity) {
+        co_return std::nullopt;
+    }
+    co_return describe(identity->key);
 }
 
 asio::awaitable<Result<Json>> Handlers::ping(Call call) {

@@ -23,7 +23,7 @@ public:
 class Handlers final : public RequestHandler {
 public:
     Handlers(Clock& clock, const Config& config, Sessions& sessions, Pool& pool, IdentityResolver& resolver,
-             DaemonControl& control);
+             DaemonControl& control, std::string home);
 
     asio::awaitable<Result<Json>> handle(Request request, ClientSession& client) override;
 
@@ -45,6 +45,7 @@ private:
     asio::awaitable<Result<Json>> disconnect(Call call);
     asio::awaitable<Result<Json>> check(Call call);
     asio::awaitable<Result<Json>> contexts(Call call);
+    asio::awaitable<std::optional<api::Server>> find_server(std::optional<std::string> ctx, Instant deadline);
     asio::awaitable<Result<Json>> ping(Call call);
     asio::awaitable<Result<Json>> version(Call call);
     asio::awaitable<Result<Json>> reload(Call call);
@@ -57,6 +58,7 @@ private:
     Pool& pool_;
     IdentityResolver& resolver_;
     DaemonControl& control_;
+    std::string home_;
 };
 
 }  // namespace cmssh

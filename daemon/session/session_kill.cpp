@@ -123,9 +123,9 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr reco
     if (sent->exit_code != 0 && !api::ended(record->view.state)) {
         record->signals_sent.erase(signal);
         if (sent->exit_code != kForegroundGone) {
-            Error error{
-                .kind = ErrorKind::Internal,
-                .message = "signal " + signal_name(signal) + " was not sent: " + printable(sent->standard_error)};
+            Error error{.kind = ErrorKind::Internal,
+                        .message = "signal " + signal_name(signal) +
+                                   " was not sent: " + printable(first_line(sent->standard_error))};
             error.session = record->view.id;
             co_return error;
         }

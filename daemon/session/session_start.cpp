@@ -189,7 +189,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start(api::StartParams param
     want.auth_sock = params.auth_sock;
     want.progress = [progress = caller.progress, ctx = record->view.ctx,
                      server = record->view.server.key](std::string_view phase) { progress(ctx, server, phase); };
-    auto started = co_await start_on(record, std::move(session), std::move(want));
+    auto started = co_await start_on(record, std::move(session), std::move(want), std::move(caller));
     record->being_started = false;
     if (!started) {
         Error error = std::move(started).error();
@@ -232,11 +232,15 @@ asio::awaitable<Result<api::StartResult>> Sessions::repeated_start(RecordPtr rec
 }
 
 asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, tmux::NewSession session,
-                                                             Connection::Want want) {
+                                                             Connection::Want want, Caller caller) {
     Connection& connection = *record->connection;
     auto ready = co_await connection.ensure_tmux(std::move(want));
     if (!ready) {
         co_return std::move(ready).error();
+    }
+    if (caller.wants_answer && *caller.gone) {
+        // Someone who gave up while the login was on its way does not look for the session that it would bring.
+        co_return Error{.kind = ErrorKind::Cancelled, .message = "the caller is gone"};
     }
     TmuxChannel& channel = *ready->channel;
     if (session.note.cwd) {
@@ -308,10 +312,11 @@ asio::awaitable<Result<void>> Sessions::check_directory(RecordPtr record, std::s
     if (auto* channel = connection.tmux()) {
         (void)co_await channel->request(tmux::kill_session_command(record->view.id), deadline);
     }
-    co_return Error{.kind = ErrorKind::BadCwd,
-                    .message = "the server has no directory " + printable(directory) + " that its user can enter" +
-                               (tried->standard_error.empty() ? "" : ": " + printable(tried->standard_error)),
-                    .hint = "give a --cwd that exists on the server"};
+    co_return Error{
+        .kind = ErrorKind::BadCwd,
+        .message = "the server has no directory " + printable(directory) + " that its user can enter" +
+                   (tried->standard_error.empty() ? "" : ": " + printable(first_line(tried->standard_error))),
+        .hint = "give a --cwd that exists on the server"};
 }
 
 asio::awaitable<void> Sessions::settle(RecordPtr record) {

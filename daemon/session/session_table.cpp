@@ -11,7 +11,11 @@ void SessionTable::add(RecordPtr record) {
     if (!record->request_id.empty()) {
         by_request_[record->request_id] = record;
     }
-    records_.push_back(std::move(record));
+    // One that is found on a server may be older than those known already.
+    const auto place =
+        std::upper_bound(records_.begin(), records_.end(), record,
+                         [](const auto& one, const auto& other) { return one->created_ms < other->created_ms; });
+    records_.insert(place, std::move(record));
 }
 
 void SessionTable::remove(const std::string& id) {

@@ -42,7 +42,7 @@ public:
     // Forgets sessions that ended before `before_ms`, and the oldest ended ones over kMaxEnded.
     void forget_ended(std::int64_t before_ms);
 
-    // Oldest first.
+    // Oldest first, by the time of their start.
     [[nodiscard]] const std::vector<RecordPtr>& all() const { return records_; }
     [[nodiscard]] RecordPtr by_id(std::string_view id) const;
     // An id, a name (the session not ended, else the newest), or a unique prefix of an id.

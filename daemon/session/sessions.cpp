@@ -91,7 +91,7 @@ asio::awaitable<Result<api::SessionResult>> Sessions::wait(api::WaitParams param
     }
     bool in_time = true;
     while (!api::ended(record->view.state) && !*caller.gone && !shutting_down_ && in_time) {
-        in_time = co_await record->changed.wait_until(deadline);
+        in_time = co_await Event::wait_for_either(record->changed, *caller.gone_event, deadline);
     }
     if (!api::ended(record->view.state)) {
         Error error{.kind = shutting_down_ ? ErrorKind::ShuttingDown : ErrorKind::Timeout,

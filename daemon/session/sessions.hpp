@@ -20,6 +20,7 @@ struct Caller {
     // Notified when the caller is gone; `gone` is then true.
     Event* gone_event = nullptr;
     const bool* gone = nullptr;
+    bool wants_answer = true;  // false: it sent a notification, and may leave at once
 };
 
 class Sessions final : public ConnectionObserver {
@@ -70,7 +71,7 @@ private:
     [[nodiscard]] RecordPtr make_record(const api::StartParams& params, const Found& found);
     asio::awaitable<Result<api::StartResult>> repeated_start(RecordPtr record);
     asio::awaitable<Result<api::StartResult>> start_on(RecordPtr record, tmux::NewSession session,
-                                                       Connection::Want want);
+                                                       Connection::Want want, Caller caller);
     asio::awaitable<Result<void>> check_directory(RecordPtr record, std::string directory, std::string seen);
     asio::awaitable<Result<api::KillResult>> kill_by_tmux(RecordPtr record, Connection& connection);
     asio::awaitable<Result<api::KillResult>> kill_by_signal(RecordPtr record, Connection& connection, int signal);

@@ -19,9 +19,7 @@ Daemon::Daemon(const TempDir& dir, std::string ssh_config) : dir_(dir), ssh_conf
     }
     environment_ = {"HOME=" + (dir_ / "home"), "XDG_RUNTIME_DIR=" + (dir_ / "run"),
                     "XDG_STATE_HOME=" + (dir_ / "state"), "XDG_CONFIG_HOME=" + (dir_ / "config"),
-                    std::string("PATH=") + kPath, "LANG=C.UTF-8",
-                    // Until config.toml is read.
-                    "STUB_F=" + ssh_config_};
+                    std::string("PATH=") + kPath, "LANG=C.UTF-8"};
     for (const char* name : {"ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS"}) {
         if (const char* value = std::getenv(name)) {
             environment_.push_back(std::string(name) + '=' + value);

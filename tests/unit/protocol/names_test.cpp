@@ -79,20 +79,48 @@ TEST(FormatTime, IsRfc3339WithMilliseconds) {
     EXPECT_EQ(format_time(-1), "1969-12-31T23:59:59.999Z");
 }
 
-TEST(ParseDuration, TakesOneNumberAndOneUnit) {
-    const std::pair<std::string_view, std::int64_t> good[] = {{"500ms", 500},    {"15s", 15'000},     {"10m", 600'000},
-                                                              {"1h", 3'600'000}, {"2d", 172'800'000}, {"90", 90'000},
-                                                              {"0", 0}};
+TEST(ParseDuration, TakesNumbersWithUnits) {
+    const std::pair<std::string_view, std::int64_t> good[] = {{"500ms", 500},
+                                                              {"15s", 15'000},
+                                                              {"10m", 600'000},
+                                                              {"1h", 3'600'000},
+                                                              {"2d", 172'800'000},
+                                                              {"1w", 604'800'000},
+                                                              {"90", 90'000},
+                                                              {"0", 0},
+                                                              {"1h30m", 5'400'000},
+                                                              {"1m500ms", 60'500},
+                                                              {"1w2d3h4m5s6ms", 788'645'006},
+                                                              {"9223372036854775s807ms", 9'223'372'036'854'775'807}};
     for (const auto& [text, expected] : good) {
         std::int64_t milliseconds = -1;
         EXPECT_TRUE(parse_duration(text, milliseconds)) << text;
-        EXPECT_EQ(milliseconds, expected);
+        EXPECT_EQ(milliseconds, expected) << text;
     }
-    for (const auto* text : {"", "s", "-1s", "+1s", " 1s", "1 s", "1.5s", "1S", "1h30m", "9223372036854775807s",
-                             "99999999999999999999", "106751991168d", "yes"}) {
+    for (const auto* text : {"",
+                             "s",
+                             "-1s",
+                             "+1s",
+                             " 1s",
+                             "1 s",
+                             "1.5s",
+                             "1S",
+                             "9223372036854775807s",
+                             "99999999999999999999",
+                             "106751991168d",
+                             "yes",
+                             "9223372036854775s808ms",
+                             "1h30",
+                             "30m1h",
+                             "1h1h",
+                             "1hm",
+                             "1h ",
+                             "1h30m ",
+                             "1h,30m",
+                             "h1"}) {
         std::int64_t milliseconds = 7;
         EXPECT_FALSE(parse_duration(text, milliseconds)) << text;
-        EXPECT_EQ(milliseconds, 7);
+        EXPECT_EQ(milliseconds, 7) << text;
     }
 }
 

@@ -1,0 +1,58 @@
+// What a command line asks for. Reading it does no I/O but the environment's.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cmssh::client {
+
+enum class ColorWhen { Auto, Always, Never };
+
+// Taken before and after the verb.
+struct GlobalOptions {
+    std::optional<std::string> socket;
+    std::optional<std::string> config;  // for a daemon that is spawned
+    bool no_spawn = false;
+    std::optional<std::chrono::milliseconds> timeout;
+    bool json = false;
+    bool quiet = false;
+    ColorWhen color = ColorWhen::Auto;
+};
+
+struct StartOptions {
+    std::optional<std::string> ctx;
+    std::optional<std::string> name;
+    std::optional<std::string> cwd;
+    std::vector<std::string> env;  // K or K=V
+    bool wait = false;
+    std::vector<std::string> command;
+};
+
+struct ListOptions {
+    std::optional<std::string> ctx;
+    bool all = false;
+    std::optional<std::string> state;
+};
+
+struct KillOptions {
+    std::vector<std::string> sessions;
+    std::optional<std::string> signal;
+    bool forget = false;
+};
+
+struct RpcOptions {
+    std::string method;
+    std::optional<std::string> params;  // JSON, or - for standard input
+};
+
+// `--ctx C` or `--ctx=C` at the end of a start line that has neither --ctx before the command nor "--": taken off the
+// command. nullopt: there is none.
+[[nodiscard]] std::optional<std::string> take_trailing_ctx(std::vector<std::string>& command);
+
+// Runs the verb that the command line names; the exit code.
+int run_command_line(int argc, char** argv);
+
+}  // namespace cmssh::client

@@ -1,0 +1,326 @@
+#include "client/output.hpp"
+
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+
+#include "protocol/names.hpp"
+#include "protocol/utf8.hpp"
+
+namespace cmssh::client {
+namespace {
+
+constexpr auto kMoment = std::chrono::milliseconds(700);
+constexpr std::size_t kColumnGap = 2;
+constexpr int kSecondsPerMinute = 60;
+constexpr int kSecondsPerHour = 60 * kSecondsPerMinute;
+constexpr int kSecondsPerDay = 24 * kSecondsPerHour;
+
+std::string_view sequence_of(Style style) {
+    switch (style) {
+        case Style::Plain:
+            return "";
+        case Style::Good:
+            return "\033[32m";
+        case Style::Doubtful:
+            return "\033[33m";
+        case Style::Bad:
+            return "\033[31m";
+        case Style::Faint:
+            return "\033[2m";
+    }
+    return "";
+}
+
+// Of text that printable() gave, so every character takes a column; wide ones are rare in what we show.
+std::size_t columns_of(std::string_view text) {
+    return static_cast<std::size_t>(std::count_if(
+        text.begin(), text.end(), [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) != 0x80; }));
+}
+
+std::string cut(const std::string& text, std::size_t columns) {
+    if (columns_of(text) <= columns || columns == 0) {
+        return text;
+    }
+    std::size_t end = 0;
+    for (std::size_t column = 0; column + 1 < columns; ++column) {
+        end += utf8::first_character(std::string_view(text).substr(end)).size;
+    }
+    return text.substr(0, end) + "…";
+}
+
+std::size_t terminal_width() {
+    winsize size{};
+    if (::isatty(STDOUT_FILENO) == 0 || ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) {
+        return 0;
+    }
+    return size.ws_col;
+}
+
+bool plain_word(const std::string& word) {
+    constexpr std::string_view kPlain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789%+,-./:=@_^";
+    return !word.empty() && word.find_first_not_of(kPlain) == std::string::npos;
+}
+
+}  // namespace
+
+Table::Table(std::vector<std::string> header) : header_(std::move(header)) {}
+
+void Table::add(std::vector<Cell> row) {
+    for (Cell& cell : row) {
+        cell.text = printable(cell.text);
+    }
+    rows_.push_back(std::move(row));
+}
+
+std::string Table::render(bool color, std::size_t width) const {
+    std::vector<std::size_t> widths;
+    const auto measure = [&widths](std::size_t column, const std::string& text) {
+        widths.resize(std::max(widths.size(), column + 1));
+        widths[column] = std::max(widths[column], columns_of(text));
+    };
+    for (std::size_t column = 0; column < header_.size(); ++column) {
+        measure(column, header_[column]);
+    }
+    for (const auto& row : rows_) {
+        for (std::size_t column = 0; column < row.size(); ++column) {
+            measure(column, row[column].text);
+        }
+    }
+    std::string text;
+    const auto append_row = [&](std::size_t count, const auto& cell_at) {
+        std::size_t at = 0;
+        for (std::size_t column = 0; column < count; ++column) {
+            const Cell& cell = cell_at(column);
+            const bool last = column + 1 == count;
+            const std::string shown = last && width > at ? cut(cell.text, width - at) : cell.text;
+            const bool styled = color && cell.style != Style::Plain;
+            text += styled ? std::string(sequence_of(cell.style)) + shown + "\033[0m" : shown;
+            if (!last) {
+                text.append(widths[column] - columns_of(shown) + kColumnGap, ' ');
+                at += widths[column] + kColumnGap;
+            }
+        }
+        text.erase(text.find_last_not_of(' ') + 1);
+        text += '\n';
+    };
+    if (!header_.empty()) {
+        std::vector<Cell> header;
+        for (const std::string& name : header_) {
+            header.push_back({.text = name, .style = Style::Faint});
+        }
+        append_row(header.size(), [&header](std::size_t column) -> const Cell& { return header[column]; });
+    }
+    for (const auto& row : rows_) {
+        append_row(row.size(), [&row](std::size_t column) -> const Cell& { return row[column]; });
+    }
+    return text;
+}
+
+void Table::print(const GlobalOptions& global) const {
+    std::fputs(render(use_color(global), terminal_width()).c_str(), stdout);
+}
+
+bool use_color(const GlobalOptions& global) {
+    if (global.color != ColorWhen::Auto) {
+        return global.color == ColorWhen::Always;
+    }
+    // https://no-color.org: set and not empty.
+    const char* no_color = std::getenv("NO_COLOR");
+    const char* terminal = std::getenv("TERM");
+    const bool dumb = terminal == nullptr || std::string_view(terminal) == "dumb";
+    return (no_color == nullptr || *no_color == '\0') && !dumb && ::isatty(STDOUT_FILENO) != 0;
+}
+
+void print_line(const std::string& text) {
+    std::fputs((printable(text) + "\n").c_str(), stdout);
+}
+
+void print_json(const Json& json) {
+    constexpr int kIndent = 2;
+    std::fputs((json.dump(kIndent, ' ', true, Json::error_handler_t::replace) + "\n").c_str(), stdout);
+}
+
+int print_error(const GlobalOptions& global, const CallError& failure) {
+    const Error& error = failure.error;
+    std::fflush(stdout);
+    if (global.json) {
+        const Json json = error_to_json(error);
+        std::fprintf(stderr, "%s\n", json.dump(-1, ' ', true, Json::error_handler_t::replace).c_str());
+        return failure.exit_code;
+    }
+    std::fprintf(stderr, "cmctl: %s\n", printable_lines(error.message).c_str());
+    if (error.ssh_stderr) {
+        std::string indented;
+        for (const char byte : printable_lines(*error.ssh_stderr)) {
+            if (indented.empty() || indented.back() == '\n') {
+                indented += "    ";
+            }
+            indented += byte;
+        }
+        while (!indented.empty() && (indented.back() == '\n' || indented.back() == ' ')) {
+            indented.pop_back();
+        }
+        if (!indented.empty()) {
+            std::fprintf(stderr, "%s\n", indented.c_str());
+        }
+    }
+    if (!error.hint.empty()) {
+        std::fprintf(stderr, "hint: %s\n", printable(error.hint).c_str());
+    }
+    return failure.exit_code;
+}
+
+std::string command_text(const std::vector<std::string>& command) {
+    std::string text;
+    for (const std::string& word : command) {
+        text += text.empty() ? "" : " ";
+        if (plain_word(word)) {
+            text += word;
+            continue;
+        }
+        text += '\'';
+        for (const char byte : word) {
+            text += byte == '\'' ? std::string("'\\''") : std::string(1, byte);
+        }
+        text += '\'';
+    }
+    return text;
+}
+
+std::string age_text(const std::string& time) {
+    std::tm parts{};
+    if (::strptime(time.c_str(), "%Y-%m-%dT%H:%M:%S", &parts) == nullptr) {
+        return "";
+    }
+    return duration_text(std::max(0.0, std::difftime(std::time(nullptr), ::timegm(&parts))));
+}
+
+std::string duration_text(double seconds) {
+    const auto whole = static_cast<std::int64_t>(seconds);
+    if (whole < 2 * kSecondsPerMinute) {
+        return std::to_string(whole) + "s";
+    }
+    if (whole < 2 * kSecondsPerHour) {
+        return std::to_string(whole / kSecondsPerMinute) + "m";
+    }
+    if (whole < 2 * kSecondsPerDay) {
+        return std::to_string(whole / kSecondsPerHour) + "h";
+    }
+    return std::to_string(whole / kSecondsPerDay) + "d";
+}
+
+std::string bytes_text(std::uint64_t bytes) {
+    constexpr double kKibi = 1024;
+    constexpr std::array<const char*, 4> kUnits = {"B", "KiB", "MiB", "GiB"};
+    auto number = static_cast<double>(bytes);
+    std::size_t unit = 0;
+    while (number >= kKibi && unit + 1 < kUnits.size()) {
+        number /= kKibi;
+        ++unit;
+    }
+    std::array<char, 32> text{};
+    std::snprintf(text.data(), text.size(), unit == 0 ? "%.0f %s" : "%.1f %s", number, kUnits[unit]);
+    return text.data();
+}
+
+std::string count_text(std::uint64_t count, const std::string& noun) {
+    return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
+std::string state_text(const api::Session& session) {
+    std::string text(to_string(session.state));
+    if (session.state == api::SessionState::Exited && session.exit_code) {
+        text += " " + std::to_string(*session.exit_code);
+    } else if (session.state == api::SessionState::Exited && session.signal) {
+        text += " by " + *session.signal;
+    } else if (session.state == api::SessionState::Lost && session.reason) {
+        text += " (" + *session.reason + ")";
+    }
+    return text;
+}
+
+Style style_of(api::SessionState state) {
+    switch (state) {
+        case api::SessionState::Running:
+            return Style::Good;
+        case api::SessionState::Starting:
+        case api::SessionState::Unreachable:
+            return Style::Doubtful;
+        case api::SessionState::Lost:
+            return Style::Bad;
+        case api::SessionState::Exited:
+        case api::SessionState::Killed:
+            return Style::Faint;
+    }
+    return Style::Plain;
+}
+
+Style style_of(api::ConnectionState state) {
+    switch (state) {
+        case api::ConnectionState::Up:
+            return Style::Good;
+        case api::ConnectionState::Connecting:
+        case api::ConnectionState::Degraded:
+        case api::ConnectionState::Backoff:
+        case api::ConnectionState::Draining:
+            return Style::Doubtful;
+        case api::ConnectionState::NeedsAuth:
+        case api::ConnectionState::Failed:
+            return Style::Bad;
+        case api::ConnectionState::Idle:
+            return Style::Faint;
+    }
+    return Style::Plain;
+}
+
+int exit_code_of(const api::Session& session) {
+    constexpr int kSignalBase = 128;
+    constexpr int kKilled = 129;
+    if (session.exit_code) {
+        return *session.exit_code;
+    }
+    if (session.signal) {
+        if (const int number = signal_number(*session.signal); number > 0) {
+            return kSignalBase + number;
+        }
+    }
+    return session.state == api::SessionState::Killed ? kKilled : exit_code::kFailed;
+}
+
+StatusLine::StatusLine() : terminal_(::isatty(STDERR_FILENO) != 0), began_(std::chrono::steady_clock::now()) {}
+
+StatusLine::~StatusLine() {
+    clear();
+}
+
+void StatusLine::set(std::string text) {
+    text_ = printable(text);
+}
+
+void StatusLine::tick() {
+    const auto elapsed = std::chrono::steady_clock::now() - began_;
+    if (!terminal_ || text_.empty() || elapsed < kMoment) {
+        return;
+    }
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(elapsed).count();
+    std::fprintf(stderr, "\r\033[K%s (%llds)", text_.c_str(), static_cast<long long>(seconds));
+    std::fflush(stderr);
+    drawn_ = true;
+}
+
+void StatusLine::clear() {
+    if (drawn_) {
+        std::fputs("\r\033[K", stderr);
+        std::fflush(stderr);
+        drawn_ = false;
+    }
+}
+
+}  // namespace cmssh::client

@@ -1,0 +1,227 @@
+#include "client/rpc_client.hpp"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <limits>
+
+#include "client/interrupt.hpp"
+#include "client/spawn_daemon.hpp"
+#include "protocol/methods.hpp"
+#include "protocol/names.hpp"
+#include "protocol/paths.hpp"
+
+namespace cmssh::client {
+namespace {
+
+// A daemon that runs answers `version` in microseconds; one that is stopped or stuck, never.
+constexpr auto kAnswerDeadline = std::chrono::seconds(5);
+constexpr std::size_t kReadSize = 64 * 1024;
+constexpr int kIdleMilliseconds = 200;
+
+CallError no_daemon(std::string message, std::string hint, bool lost = false) {
+    return CallError{.error = {.kind = ErrorKind::Internal, .message = std::move(message), .hint = std::move(hint)},
+                     .exit_code = exit_code::kNoDaemon,
+                     .daemon_lost = lost};
+}
+
+CallError lost_daemon() {
+    return no_daemon("the daemon closed the connection before it answered", "cmctl daemon status", true);
+}
+
+}  // namespace
+
+std::optional<Instant> deadline_of(const GlobalOptions& global) {
+    return global.timeout ? std::optional(std::chrono::steady_clock::now() + *global.timeout) : std::nullopt;
+}
+
+RpcClient::RpcClient(UniqueFd fd) : fd_(std::move(fd)), reader_(std::numeric_limits<std::size_t>::max()) {}
+
+std::optional<std::variant<RpcClient, CallError>> RpcClient::connect_running(const std::string& path) {
+    using Outcome = std::variant<RpcClient, CallError>;
+    sockaddr_un address{};
+    if (path.size() >= sizeof(address.sun_path)) {
+        return Outcome(no_daemon(path + " is too long for a socket", "give a shorter --socket"));
+    }
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!fd || ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+        if (errno == ENOENT || errno == ECONNREFUSED) {
+            return std::nullopt;
+        }
+        return Outcome(no_daemon(path + ": " + std::strerror(errno), "cmctl daemon status"));
+    }
+    ucred peer{};
+    socklen_t size = sizeof(peer);
+    if (::getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid != ::geteuid()) {
+        return Outcome(no_daemon(path + " is served by uid " + std::to_string(peer.uid) + ", not by you",
+                                 "set XDG_RUNTIME_DIR or --socket to a place of your own"));
+    }
+    return Outcome(RpcClient(std::move(fd)));
+}
+
+std::variant<RpcClient, CallError> RpcClient::connect(const GlobalOptions& global) {
+    const auto environment = process_environment();
+    const std::string path = socket_path(environment, global.socket);
+    if (auto running = connect_running(path)) {
+        return std::move(*running);
+    }
+    if (global.no_spawn) {
+        return no_daemon("no daemon listens on " + path, "cmctl daemon start");
+    }
+    if (auto failure = spawn_daemon(global)) {
+        return std::move(*failure);
+    }
+    if (auto running = connect_running(path)) {
+        return std::move(*running);
+    }
+    return no_daemon("the daemon was started and does not listen on " + path, "cmctl daemon status");
+}
+
+// nullopt: ready. Otherwise why not.
+std::optional<CallError> RpcClient::wait_for(short events, std::optional<Instant> deadline) const {
+    for (;;) {
+        int timeout = -1;
+        if (deadline) {
+            const auto left =
+                std::chrono::ceil<std::chrono::milliseconds>(*deadline - std::chrono::steady_clock::now());
+            timeout = static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, std::numeric_limits<int>::max()));
+        }
+        const bool ticks = idle_ && (timeout < 0 || timeout > kIdleMilliseconds);
+        pollfd waited{.fd = fd_.get(), .events = events, .revents = 0};
+        const int ready = ::poll(&waited, 1, ticks ? kIdleMilliseconds : timeout);
+        if (ready > 0) {
+            return std::nullopt;
+        }
+        if (ready == 0 && ticks) {
+            idle_();
+        } else if (ready == 0) {
+            return CallError{.error = {.kind = ErrorKind::Timeout, .message = "no answer in time"},
+                             .exit_code = exit_code::kTimeout};
+        }
+        if (interrupted() || (ready < 0 && errno != EINTR)) {
+            return CallError{.error = {.kind = ErrorKind::Cancelled, .message = "interrupted"},
+                             .exit_code = exit_code::kInterrupted};
+        }
+    }
+}
+
+std::optional<CallError> RpcClient::send(std::string bytes, std::optional<Instant> deadline) {
+    std::string_view unsent = bytes;
+    while (!unsent.empty()) {
+        const ssize_t sent = ::send(fd_.get(), unsent.data(), unsent.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent > 0) {
+            unsent.remove_prefix(static_cast<std::size_t>(sent));
+        } else if (errno == EAGAIN) {
+            if (auto failure = wait_for(POLLOUT, deadline)) {
+                return failure;
+            }
+        } else if (errno != EINTR) {
+            return lost_daemon();
+        }
+    }
+    return std::nullopt;
+}
+
+std::variant<Json, CallError> RpcClient::receive(std::optional<Instant> deadline) {
+    std::string bytes(kReadSize, '\0');
+    for (;;) {
+        auto message = reader_.next();
+        if (!message) {
+            return no_daemon("what listens on the socket is no cmsshd", "cmctl daemon status");
+        }
+        if (*message) {
+            auto json = parse_json(**message);
+            if (!json || !json->is_object()) {
+                return no_daemon("what listens on the socket is no cmsshd", "cmctl daemon status");
+            }
+            return std::move(*json);
+        }
+        if (auto failure = wait_for(POLLIN, deadline)) {
+            return std::move(*failure);
+        }
+        const ssize_t count = ::recv(fd_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+        if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) {
+            return lost_daemon();
+        }
+        if (count > 0) {
+            reader_.feed(std::string_view(bytes.data(), static_cast<std::size_t>(count)));
+        }
+    }
+}
+
+std::optional<CallError> RpcClient::check_version(const Json& reply) const {
+    const auto result = reply.find("result");
+    if (result != reply.end() && result->is_object() && result->value("protocol", 0) == api::kProtocolVersion) {
+        return std::nullopt;
+    }
+    std::string theirs = "unknown";
+    if (result != reply.end() && result->is_object() && result->contains("version") &&
+        (*result)["version"].is_string()) {
+        theirs = (*result)["version"].get<std::string>();
+    }
+    return CallError{
+        .error = {.kind = ErrorKind::Internal,
+                  .message = "the daemon (" + theirs + ") and this cmctl (" CMSSH_VERSION ") speak different protocols",
+                  .hint = "cmctl daemon stop, then try again: sessions and connections live on"},
+        .exit_code = exit_code::kIncompatible};
+}
+
+std::variant<Json, CallError> RpcClient::call(std::string_view method, Json params, std::optional<Instant> deadline,
+                                              const Progress& progress) {
+    const int version_id = version_known_ ? 0 : next_id_++;
+    const int id = next_id_++;
+    std::string bytes;
+    if (version_id != 0) {
+        // Along with the request: no round trip of its own.
+        bytes = frame(dump_json(make_request(version_id, "version", Json::object())), Framing::Line);
+    }
+    bytes += frame(dump_json(make_request(id, method, std::move(params))), Framing::Line);
+    const Instant answer_by = std::chrono::steady_clock::now() + kAnswerDeadline;
+    const auto first_deadline = deadline && *deadline < answer_by ? deadline : std::optional(answer_by);
+    if (auto failure = send(std::move(bytes), first_deadline)) {
+        return std::move(*failure);
+    }
+    for (;;) {
+        auto received = receive(version_known_ ? deadline : first_deadline);
+        if (auto* failure = std::get_if<CallError>(&received)) {
+            if (failure->error.kind == ErrorKind::Timeout && !version_known_ && first_deadline == answer_by) {
+                return no_daemon("the daemon does not answer", "cmctl daemon status");
+            }
+            return std::move(*failure);
+        }
+        Json& message = std::get<Json>(received);
+        if (message.contains("method")) {
+            if (progress && message["method"] == "progress" && message.contains("params")) {
+                progress(message["params"]);
+            }
+            continue;
+        }
+        const Json reply_id = message.value("id", Json());
+        if (version_id != 0 && reply_id == version_id) {
+            if (auto failure = check_version(message)) {
+                return std::move(*failure);
+            }
+            version_known_ = true;
+            continue;
+        }
+        if (const auto error = message.find("error");
+            error != message.end() && (reply_id == id || reply_id.is_null())) {
+            CallError failed;
+            failed.error = error_from_json(*error);
+            failed.exit_code = error_info(failed.error.kind).exit_code;
+            return failed;
+        }
+        if (reply_id == id && message.contains("result")) {
+            return std::move(message["result"]);
+        }
+    }
+}
+
+}  // namespace cmssh::client

@@ -1,0 +1,61 @@
+// A blocking client of the API socket. Every wait has a deadline, or is one that the user asked for (start, wait) and
+// can end with Ctrl-C. Not one byte is sent to a socket that another uid serves.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "client/options.hpp"
+#include "daemon/base/unique_fd.hpp"
+#include "protocol/framing.hpp"
+#include "protocol/jsonrpc.hpp"
+
+namespace cmssh::client {
+
+using Instant = std::chrono::steady_clock::time_point;
+
+// What ended a call: the daemon's error, or one of the connection to it.
+struct CallError {
+    Error error;
+    int exit_code = exit_code::kFailed;
+    bool daemon_lost = false;  // no reply came: the call may be repeated
+};
+
+class RpcClient {
+public:
+    // Connects, and starts the daemon where nobody listens and that is allowed.
+    [[nodiscard]] static std::variant<RpcClient, CallError> connect(const GlobalOptions& global);
+    // Connects to a daemon that runs; nullopt: none does.
+    [[nodiscard]] static std::optional<std::variant<RpcClient, CallError>> connect_running(const std::string& path);
+
+    using Progress = std::function<void(const Json& params)>;
+    // Whatever protocol the daemon speaks: for what every version of it understands.
+    void accept_any_version() { version_known_ = true; }
+    // Called a few times a second while a call waits.
+    void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
+    // deadline nullopt: as long as it takes.
+    [[nodiscard]] std::variant<Json, CallError> call(std::string_view method, Json params,
+                                                     std::optional<Instant> deadline, const Progress& progress = {});
+
+private:
+    explicit RpcClient(UniqueFd fd);
+    std::optional<CallError> send(std::string bytes, std::optional<Instant> deadline);
+    std::variant<Json, CallError> receive(std::optional<Instant> deadline);
+    std::optional<CallError> check_version(const Json& reply) const;
+
+    std::optional<CallError> wait_for(short events, std::optional<Instant> deadline) const;
+
+    UniqueFd fd_;
+    FrameReader reader_;
+    std::function<void()> idle_;
+    bool version_known_ = false;
+    int next_id_ = 1;
+};
+
+// --timeout as a point in time.
+[[nodiscard]] std::optional<Instant> deadline_of(const GlobalOptions& global);
+
+}  // namespace cmssh::client

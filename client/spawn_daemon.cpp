@@ -1,0 +1,216 @@
+#include "client/spawn_daemon.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "protocol/paths.hpp"
+
+extern char** environ;
+
+namespace cmssh::client {
+namespace {
+
+constexpr auto kStartDeadline = std::chrono::seconds(10);
+constexpr auto kSystemdDeadline = std::chrono::seconds(5);
+constexpr int kReadyFd = 3;
+constexpr int kExitUsage = 2;
+constexpr int kExitAnotherServes = 3;
+constexpr off_t kShownLog = 4096;
+
+CallError not_started(std::string message, std::string hint, int code = exit_code::kNoDaemon) {
+    return CallError{.error = {.kind = ErrorKind::Internal, .message = std::move(message), .hint = std::move(hint)},
+                     .exit_code = code};
+}
+
+struct Spawned {
+    pid_t pid = -1;
+    int failure = 0;  // errno
+};
+
+Spawned spawn(std::vector<std::string> argv, std::vector<std::string> environment, int ready_fd, int log_fd) {
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    // Nothing of the caller's stays open in a process that outlives it: `id=$(cmctl start …)` must see the end of file.
+    if (log_fd >= 0) {
+        posix_spawn_file_actions_adddup2(&actions, log_fd, STDOUT_FILENO);
+        posix_spawn_file_actions_adddup2(&actions, log_fd, STDERR_FILENO);
+        posix_spawn_file_actions_addchdir_np(&actions, "/");
+    } else {
+        posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+        posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    }
+    if (ready_fd >= 0) {
+        posix_spawn_file_actions_adddup2(&actions, ready_fd, kReadyFd);
+        posix_spawn_file_actions_addclosefrom_np(&actions, kReadyFd + 1);
+    }
+    sigset_t signals;
+    sigemptyset(&signals);
+    posix_spawnattr_setsigmask(&attributes, &signals);
+    sigaddset(&signals, SIGPIPE);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    posix_spawnattr_setsigdefault(&attributes, &signals);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+
+    const auto pointers = [](std::vector<std::string>& words) {
+        std::vector<char*> result;
+        for (auto& word : words) {
+            result.push_back(word.data());
+        }
+        result.push_back(nullptr);
+        return result;
+    };
+    Spawned spawned;
+    auto arguments = pointers(argv);
+    auto variables = pointers(environment);
+    spawned.failure =
+        ::posix_spawnp(&spawned.pid, arguments[0], &actions, &attributes, arguments.data(), variables.data());
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+    return spawned;
+}
+
+std::vector<std::string> own_environment() {
+    std::vector<std::string> environment;
+    for (char** variable = environ; *variable != nullptr; ++variable) {
+        environment.emplace_back(*variable);
+    }
+    return environment;
+}
+
+// The one that was installed with this cmctl, before any other in PATH.
+std::string find_cmsshd() {
+    std::string self(4096, '\0');
+    const ssize_t length = ::readlink("/proc/self/exe", self.data(), self.size());
+    if (length > 0) {
+        self.resize(static_cast<std::size_t>(length));
+        const std::string dir = self.substr(0, self.rfind('/'));
+        // Installed side by side; in a build tree in folders of their own.
+        for (const std::string& beside : {dir + "/cmsshd", dir + "/../daemon/cmsshd"}) {
+            if (::access(beside.c_str(), X_OK) == 0) {
+                return beside;
+            }
+        }
+    }
+    return "cmsshd";
+}
+
+void make_dirs(const std::string& path) {
+    for (auto slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+        (void)::mkdir(path.substr(0, slash).c_str(), 0700);
+    }
+    (void)::mkdir(path.c_str(), 0700);
+}
+
+std::string tail_of(int log_fd, off_t from) {
+    const off_t end = ::lseek(log_fd, 0, SEEK_END);
+    const off_t begin = std::max(from, end - kShownLog);
+    std::string text(static_cast<std::size_t>(std::max<off_t>(end - begin, 0)), '\0');
+    const ssize_t count = ::pread(log_fd, text.data(), text.size(), begin);
+    text.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+    while (text.ends_with('\n')) {
+        text.pop_back();
+    }
+    return text;
+}
+
+// true: systemd listens for us now.
+bool start_systemd_socket(const PathEnvironment& environment) {
+    const auto runtime = environment.get("XDG_RUNTIME_DIR");
+    if (!runtime || ::access((*runtime + "/systemd/private").c_str(), F_OK) != 0) {
+        return false;
+    }
+    const Spawned spawned =
+        spawn({"systemctl", "--user", "--quiet", "start", "cmsshd.socket"}, own_environment(), -1, -1);
+    if (spawned.failure != 0) {
+        return false;
+    }
+    const Instant deadline = std::chrono::steady_clock::now() + kSystemdDeadline;
+    int status = 0;
+    while (::waitpid(spawned.pid, &status, WNOHANG) == 0) {
+        if (std::chrono::steady_clock::now() >= deadline) {
+            ::kill(spawned.pid, SIGKILL);
+            ::waitpid(spawned.pid, &status, 0);
+            return false;
+        }
+        ::poll(nullptr, 0, 5);
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+}  // namespace
+
+std::optional<CallError> spawn_daemon(const GlobalOptions& global) {
+    const auto environment = process_environment();
+    const bool default_socket = !global.socket && !environment.get("CMSSH_SOCKET");
+    if (default_socket && !global.config && start_systemd_socket(environment)) {
+        return std::nullopt;
+    }
+    const std::string dir = state_dir(environment);
+    make_dirs(dir);
+    const std::string log_path = dir + "/cmsshd.log";
+    UniqueFd log(::open(log_path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!log) {
+        return not_started(log_path + ": " + std::strerror(errno), "set XDG_STATE_HOME to a directory of your own");
+    }
+    const off_t log_begin = ::lseek(log.get(), 0, SEEK_END);
+    std::array<int, 2> ready{-1, -1};
+    if (::pipe2(ready.data(), O_CLOEXEC) != 0) {
+        return not_started(std::string("pipe: ") + std::strerror(errno), "");
+    }
+    UniqueFd ready_read(ready[0]);
+    UniqueFd ready_write(ready[1]);
+
+    std::vector<std::string> argv = {find_cmsshd(), "--socket", socket_path(environment, global.socket)};
+    if (global.config) {
+        argv.insert(argv.end(), {"--config", *global.config});
+    }
+    auto variables = own_environment();
+    variables.push_back("CMSSH_READY_FD=" + std::to_string(kReadyFd));
+    const Spawned spawned = spawn(argv, std::move(variables), ready_write.get(), log.get());
+    if (spawned.failure != 0) {
+        return not_started("cannot start " + argv[0] + ": " + std::strerror(spawned.failure),
+                           "install cmsshd beside cmctl or in PATH");
+    }
+    ready_write.reset();
+
+    pollfd waited{.fd = ready_read.get(), .events = POLLIN, .revents = 0};
+    constexpr auto kMilliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(kStartDeadline).count();
+    int polled = -1;
+    do {
+        polled = ::poll(&waited, 1, static_cast<int>(kMilliseconds));
+    } while (polled < 0 && errno == EINTR);
+    if (polled == 0) {
+        return not_started("the daemon did not start within 10 s", "look into " + log_path);
+    }
+    char byte = 0;
+    if (::read(ready_read.get(), &byte, 1) == 1) {
+        return std::nullopt;
+    }
+    int status = 0;
+    ::waitpid(spawned.pid, &status, 0);
+    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    if (code == kExitAnotherServes) {
+        return std::nullopt;
+    }
+    // It has said what is wrong; that is the message.
+    std::string said = tail_of(log.get(), log_begin);
+    return not_started("the daemon did not start" + (said.empty() ? std::string() : ":\n" + said),
+                       "look into " + log_path, code == kExitUsage ? exit_code::kUsage : exit_code::kNoDaemon);
+}
+
+}  // namespace cmssh::client

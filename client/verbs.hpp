@@ -1,0 +1,27 @@
+// One function per verb: each gives cmctl's exit code.
+#pragma once
+
+#include "client/options.hpp"
+
+namespace cmssh::client {
+
+int start(const GlobalOptions& global, StartOptions options);
+int wait(const GlobalOptions& global, const std::string& session);
+int list(const GlobalOptions& global, const ListOptions& options);
+int kill(const GlobalOptions& global, const KillOptions& options);
+
+int stats(const GlobalOptions& global);
+int status(const GlobalOptions& global);
+int check(const GlobalOptions& global, const std::optional<std::string>& ctx);
+int connect(const GlobalOptions& global, const std::string& ctx);
+int disconnect(const GlobalOptions& global, const std::string& ctx, bool force);
+int contexts(const GlobalOptions& global);
+
+int daemon_start(const GlobalOptions& global);
+int daemon_stop(const GlobalOptions& global);
+int daemon_status(const GlobalOptions& global);
+int daemon_reload(const GlobalOptions& global);
+int rpc(const GlobalOptions& global, const RpcOptions& options);
+int version(const GlobalOptions& global);
+
+}  // namespace cmssh::client

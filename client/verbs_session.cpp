@@ -1,0 +1,361 @@
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+
+#include "client/call.hpp"
+#include "client/interrupt.hpp"
+#include "client/output.hpp"
+#include "client/verbs.hpp"
+#include "protocol/names.hpp"
+
+namespace cmssh::client {
+namespace {
+
+// What the daemon is given over a call's own deadline to say itself that time is up.
+constexpr auto kGrace = std::chrono::seconds(2);
+
+std::optional<std::string> environment_value(const char* name) {
+    const char* value = std::getenv(name);
+    return value != nullptr && *value != '\0' ? std::optional<std::string>(value) : std::nullopt;
+}
+
+std::string random_request_id() {
+    std::array<unsigned char, 16> bytes{};
+    if (::getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
+        std::abort();  // getrandom(2): reads of up to 256 bytes always succeed once the kernel's pool is ready
+    }
+    std::string id;
+    for (const unsigned char byte : bytes) {
+        constexpr std::string_view kDigits = "0123456789abcdef";
+        id += kDigits[byte >> 4U];
+        id += kDigits[byte & 0xfU];
+    }
+    return id;
+}
+
+std::optional<api::Size> terminal_size() {
+    for (const int fd : {STDOUT_FILENO, STDERR_FILENO, STDIN_FILENO}) {
+        winsize size{};
+        if (::isatty(fd) != 0 && ::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0) {
+            return api::Size{.cols = size.ws_col, .rows = size.ws_row};
+        }
+    }
+    return std::nullopt;
+}
+
+// nullopt: told on stderr what is wrong.
+std::optional<Json> start_params(const StartOptions& options) {
+    Json params = Json::object();
+    Json env = Json::object();
+    for (const std::string& given : options.env) {
+        const auto equals = given.find('=');
+        const std::string name = given.substr(0, equals);
+        if (equals != std::string::npos) {
+            env[name] = given.substr(equals + 1);
+        } else if (const char* value = std::getenv(name.c_str())) {
+            env[name] = value;
+        } else {
+            std::fprintf(stderr, "cmctl: start: --env %s: there is no such variable here\nhint: --env %s=VALUE\n",
+                         printable(name).c_str(), printable(name).c_str());
+            return std::nullopt;
+        }
+    }
+    if (!env.empty()) {
+        params["env"] = std::move(env);
+    }
+    params["command"] = options.command;
+    const auto put = [&params](const char* name, const std::optional<std::string>& value) {
+        if (value) {
+            params[name] = *value;
+        }
+    };
+    put("ctx", options.ctx);
+    put("name", options.name);
+    put("cwd", options.cwd);
+    put("auth_sock", environment_value("SSH_AUTH_SOCK"));
+    if (const auto size = terminal_size()) {
+        params["size"] = {{"cols", size->cols}, {"rows", size->rows}};
+    }
+    params["request_id"] = random_request_id();
+    return params;
+}
+
+// Says which connection a start uses, once and before it waits.
+class Announcer {
+public:
+    Announcer(bool quiet, StatusLine& status) : quiet_(quiet), status_(status) {}
+
+    void waits_for_login(const Json& params) {
+        const auto progress = api::read<api::Progress>(params);
+        if (!progress) {
+            return;
+        }
+        say(progress->ctx, "establishing master connection", progress->server);
+        std::string phase = progress->phase;
+        std::replace(phase.begin(), phase.end(), '_', ' ');
+        status_.set(progress->ctx + ": " + phase);
+    }
+    void is_started(const api::StartResult& result) {
+        say(result.session.ctx, "using existing master connection", result.session.server.key);
+    }
+
+private:
+    void say(const std::string& ctx, const char* what, const std::string& key) {
+        if (!said_ && !quiet_) {
+            std::fprintf(stderr, "%s: %s (%s)\n", printable(ctx).c_str(), what, printable(key).c_str());
+        }
+        said_ = true;
+    }
+
+    bool quiet_;
+    bool said_ = false;
+    StatusLine& status_;
+};
+
+// The contexts, for someone who named none.
+void print_contexts_to_choose(RpcClient& client, std::optional<Instant> deadline) {
+    const auto known = call<api::ContextsResult>(client, "contexts", Json::object(), deadline);
+    const auto* reply = std::get_if<Reply<api::ContextsResult>>(&known);
+    if (reply == nullptr) {
+        return;
+    }
+    if (reply->value.contexts.empty()) {
+        std::fputs("contexts: none are configured; any ssh destination is one\n", stderr);
+        return;
+    }
+    std::fputs("contexts:\n", stderr);
+    for (const api::Context& context : reply->value.contexts) {
+        std::fprintf(stderr, "    %s\n", printable(context.name).c_str());
+    }
+}
+
+// An answer, and the connection that it came over.
+struct Started {
+    Reply<api::StartResult> reply;
+    RpcClient client;
+};
+
+std::variant<Started, int> start_session(const GlobalOptions& global, const Json& params, bool ctx_given,
+                                         std::optional<Instant> deadline) {
+    StatusLine status;
+    Announcer announcer(global.quiet, status);
+    for (bool repeated = false;; repeated = true) {
+        auto connected = RpcClient::connect(global);
+        if (const auto* failure = std::get_if<CallError>(&connected)) {
+            return print_error(global, *failure);
+        }
+        RpcClient& client = std::get<RpcClient>(connected);
+        client.on_idle([&status] { status.tick(); });
+        auto outcome = call<api::StartResult>(client, "start", params, deadline, [&announcer](const Json& progress) {
+            announcer.waits_for_login(progress);
+        });
+        status.clear();
+        client.on_idle({});
+        if (auto* reply = std::get_if<Reply<api::StartResult>>(&outcome)) {
+            announcer.is_started(reply->value);
+            return Started{.reply = std::move(*reply), .client = std::move(client)};
+        }
+        const auto& failure = std::get<CallError>(outcome);
+        // The same request_id: the session that the lost daemon may have started is not started again.
+        if (failure.daemon_lost && !repeated) {
+            std::fputs("cmctl: the daemon was lost, asking once more\n", stderr);
+            continue;
+        }
+        CallError told = failure;
+        if (told.error.hint.empty() &&
+            (told.exit_code == exit_code::kTimeout || told.exit_code == exit_code::kInterrupted)) {
+            told.error.hint = "cmctl list tells whether it was started";
+        }
+        const int code = print_error(global, told);
+        if (!ctx_given && failure.error.kind == ErrorKind::InvalidParams && !global.json) {
+            print_contexts_to_choose(client, deadline);
+        }
+        return code;
+    }
+}
+
+std::string no_exit_code_text(const api::Session& session) {
+    std::string text = session.id + ": " + state_text(session);
+    if (session.state == api::SessionState::Killed && session.signal) {
+        text += " by " + *session.signal;
+    }
+    return text;
+}
+
+// A wait that failed is told; otherwise the session that has ended.
+std::variant<Reply<api::SessionResult>, int> wait_for_end(const GlobalOptions& global, RpcClient& client,
+                                                          const std::string& session, std::optional<Instant> deadline) {
+    StatusLine status;
+    status.set("waiting for " + session);
+    client.on_idle([&status] { status.tick(); });
+    Json params = {{"session", session}};
+    if (deadline) {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - std::chrono::steady_clock::now());
+        params["timeout_ms"] = std::max<std::int64_t>(left.count(), 0);
+        *deadline += kGrace;
+    }
+    auto outcome = call<api::SessionResult>(client, "wait", std::move(params), deadline);
+    status.clear();
+    if (auto* failure = std::get_if<CallError>(&outcome)) {
+        if (failure->error.kind == ErrorKind::Cancelled && failure->error.hint.empty()) {
+            failure->error.hint = "cmctl wait " + session + ", the session runs on";
+        }
+        return print_error(global, *failure);
+    }
+    auto& reply = std::get<Reply<api::SessionResult>>(outcome);
+    if (!reply.value.session.exit_code && !global.quiet) {
+        std::fprintf(stderr, "%s\n", printable(no_exit_code_text(reply.value.session)).c_str());
+    }
+    return std::move(reply);
+}
+
+std::string kill_text(const api::KillResult& result, const KillOptions& options) {
+    const api::Session& session = result.session;
+    if (result.pending) {
+        return session.id + ": will be killed once " + session.server.key + " is reachable";
+    }
+    if (options.signal && !api::ended(session.state)) {
+        return session.id + ": was sent " + signal_name(signal_number(*options.signal));
+    }
+    return session.id + ": " + state_text(session);
+}
+
+}  // namespace
+
+int start(const GlobalOptions& global, StartOptions options) {
+    if (!options.ctx) {
+        options.ctx = environment_value("CMSSH_CTX");
+    }
+    const auto params = start_params(options);
+    if (!params) {
+        return exit_code::kUsage;
+    }
+    const auto deadline = deadline_of(global);
+    catch_interrupts();
+    auto outcome = start_session(global, *params, options.ctx.has_value(), deadline);
+    if (const int* code = std::get_if<int>(&outcome)) {
+        return *code;
+    }
+    auto& [reply, client] = std::get<Started>(outcome);
+    const std::string id = reply.value.session.id;
+    // One document also where the end is waited for.
+    if (!global.json) {
+        print_line(id);
+        std::fflush(stdout);
+    } else if (!options.wait) {
+        print_json(reply.json);
+    }
+    if (!options.wait) {
+        return exit_code::kOk;
+    }
+    auto waited = wait_for_end(global, client, id, deadline);
+    if (const int* code = std::get_if<int>(&waited)) {
+        return *code;
+    }
+    auto& ended = std::get<Reply<api::SessionResult>>(waited);
+    if (global.json) {
+        reply.json["session"] = std::move(ended.json["session"]);
+        print_json(reply.json);
+    }
+    return exit_code_of(ended.value.session);
+}
+
+int wait(const GlobalOptions& global, const std::string& session) {
+    const auto deadline = deadline_of(global);
+    catch_interrupts();
+    auto connected = RpcClient::connect(global);
+    if (const auto* failure = std::get_if<CallError>(&connected)) {
+        return print_error(global, *failure);
+    }
+    auto waited = wait_for_end(global, std::get<RpcClient>(connected), session, deadline);
+    if (const int* code = std::get_if<int>(&waited)) {
+        return *code;
+    }
+    const auto& reply = std::get<Reply<api::SessionResult>>(waited);
+    if (global.json) {
+        print_json(reply.json);
+    }
+    return exit_code_of(reply.value.session);
+}
+
+int list(const GlobalOptions& global, const ListOptions& options) {
+    Json params = {{"all", options.all}};
+    if (options.ctx) {
+        params["ctx"] = *options.ctx;
+    }
+    if (options.state) {
+        params["state"] = *options.state;
+    }
+    const auto outcome = call<api::ListResult>(global, "list", std::move(params));
+    if (const auto* failure = std::get_if<CallError>(&outcome)) {
+        return print_error(global, *failure);
+    }
+    const auto& reply = std::get<Reply<api::ListResult>>(outcome);
+    if (global.json) {
+        print_json(reply.json);
+        return exit_code::kOk;
+    }
+    Table table({"ID", "NAME", "CTX", "SERVER", "STATE", "AGE", "COMMAND"});
+    for (const api::Session& session : reply.value.sessions) {
+        if (global.quiet) {
+            print_line(session.id);
+            continue;
+        }
+        table.add({{session.id},
+                   {session.name == session.id ? "-" : session.name},
+                   {session.ctx},
+                   {session.server.key},
+                   {state_text(session), style_of(session.state)},
+                   {age_text(session.created_at)},
+                   {command_text(session.command)}});
+    }
+    if (!table.empty()) {
+        table.print(global);
+    } else if (!global.quiet && ::isatty(STDERR_FILENO) != 0) {
+        std::fputs(options.all ? "no sessions\n" : "no sessions that have not ended\n", stderr);
+    }
+    return exit_code::kOk;
+}
+
+int kill(const GlobalOptions& global, const KillOptions& options) {
+    const auto deadline = deadline_of(global);
+    auto connected = RpcClient::connect(global);
+    if (const auto* failure = std::get_if<CallError>(&connected)) {
+        return print_error(global, *failure);
+    }
+    RpcClient& client = std::get<RpcClient>(connected);
+    int first_failure = exit_code::kOk;
+    Json results = Json::array();
+    for (const std::string& session : options.sessions) {
+        Json params = {{"session", session}, {"forget", options.forget}};
+        if (options.signal) {
+            params["signal"] = *options.signal;
+        }
+        auto outcome = call<api::KillResult>(client, "kill", std::move(params), deadline);
+        if (const auto* failure = std::get_if<CallError>(&outcome)) {
+            const int code = print_error(global, *failure);
+            first_failure = first_failure == exit_code::kOk ? code : first_failure;
+            if (failure->exit_code == exit_code::kNoDaemon) {
+                break;
+            }
+            continue;
+        }
+        auto& reply = std::get<Reply<api::KillResult>>(outcome);
+        if (global.json) {
+            results.push_back(std::move(reply.json));
+        } else {
+            print_line(global.quiet ? reply.value.session.id : kill_text(reply.value, options));
+        }
+    }
+    if (global.json && !results.empty()) {
+        print_json(options.sessions.size() == 1 ? results.front() : results);
+    }
+    return first_failure;
+}
+
+}  // namespace cmssh::client

@@ -1,0 +1,303 @@
+// cmctl as people and scripts use it: what it prints where, and the codes it ends with.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <signal.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "tests/support/world.hpp"
+
+namespace cmssh::test {
+namespace {
+
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::MatchesRegex;
+using testing::Not;
+
+std::string without_end(std::string line) {
+    if (line.ends_with('\n')) {
+        line.pop_back();
+    }
+    return line;
+}
+
+// Servers and a config, but no daemon yet.
+class WithoutDaemon : public testing::Test {
+protected:
+    WithoutDaemon() { world.daemon.stop(); }
+    [[nodiscard]] std::string log_file() const { return world.dir / "state/cmssh/cmsshd.log"; }
+
+    World world;
+};
+
+TEST(Cmctl, DoesTheMainJob) {
+    World world;
+    const std::string first_key = world.key("127.0.0.1");
+    const auto start = [&world](const char* ctx, const char* task) {
+        return world.daemon.cmctl({"start", "--ctx", ctx, "sh", "-c", "exec cat", task});
+    };
+    const Finished first = start("server-1", "task 1");
+    EXPECT_EQ(first.status.code, 0) << first.errors;
+    EXPECT_THAT(first.output, MatchesRegex("sess-[a-z2-7]+\n"));
+    EXPECT_EQ(first.errors, "server-1: establishing master connection (" + first_key + ")\n");
+
+    const Finished second = start("server-1", "task 2");
+    EXPECT_EQ(second.errors, "server-1: using existing master connection (" + first_key + ")\n");
+    const Finished third = start("server-2", "task 3");
+    EXPECT_EQ(third.errors, "server-2: establishing master connection (" + world.key("127.0.0.2") + ")\n");
+
+    const Finished ids = world.daemon.cmctl({"list", "-q"});
+    EXPECT_EQ(ids.output, first.output + second.output + third.output);
+    const Finished table = world.daemon.cmctl({"list"});
+    EXPECT_THAT(table.output, HasSubstr("sh -c 'exec cat' 'task 2'"));
+    EXPECT_THAT(table.output, HasSubstr("running"));
+
+    const Finished stats = world.daemon.cmctl({"stats"});
+    EXPECT_THAT(stats.output, HasSubstr(first_key + ": 2 sessions"));
+    EXPECT_THAT(stats.output, HasSubstr(world.key("127.0.0.2") + ": 1 session "));
+    EXPECT_THAT(stats.output, HasSubstr("\ntotal_connections: 2\n"));
+
+    const Finished killed = world.daemon.cmctl({"kill", without_end(first.output)});
+    EXPECT_EQ(killed.status.code, 0);
+    EXPECT_EQ(killed.output, without_end(first.output) + ": killed\n");
+    EXPECT_THAT(world.daemon.cmctl({"stats"}).output, HasSubstr(first_key + ": 1 session "));
+    EXPECT_EQ(world.stats().at("total_connections"), 2);
+    EXPECT_EQ(world.sshd.logins(), 2);
+}
+
+TEST(Cmctl, GivesTheCommandsOwnCode) {
+    World world;
+    const auto code = [&world](const char* script) {
+        return world.daemon.cmctl({"start", "--ctx", "server-1", "--wait", "sh", "-c", script}).status.code;
+    };
+    EXPECT_EQ(code("exit 0"), 0);
+    EXPECT_EQ(code("exit 42"), 42);
+    EXPECT_EQ(code("kill -SEGV $$"), 128 + 11);
+    EXPECT_EQ(world.daemon.cmctl({"start", "--ctx", "server-1", "--wait", "no-such-program"}).status.code, 127);
+
+    const std::string id = world.start_id("server-1", {"cat"});
+    EXPECT_EQ(world.daemon.cmctl({"kill", "-s", "TERM", id}).output, id + ": was sent TERM\n");
+    EXPECT_EQ(world.daemon.cmctl({"wait", id}).status.code, 128 + 15);
+    const std::string other = world.start_id("server-1", {"cat"});
+    EXPECT_EQ(world.daemon.cmctl({"kill", other}).status.code, 0);
+    EXPECT_EQ(world.daemon.cmctl({"wait", other}).status.code, 129);
+}
+
+TEST(Cmctl, TakesCtxFromTheEndOfTheLineOnly) {
+    World world;
+    const Finished end = world.daemon.cmctl({"start", "cat", "--ctx", "server-2"});
+    EXPECT_EQ(end.status.code, 0) << end.errors;
+    EXPECT_THAT(end.errors, HasSubstr("took --ctx server-2 from the end of the line"));
+    EXPECT_EQ(world.session(without_end(end.output)).at("command"), Json::array({"cat"}));
+
+    const Finished both = world.daemon.cmctl({"start", "--ctx", "server-1", "echo", "--ctx", "server-2", "-q"});
+    const Json session = world.session(without_end(both.output));
+    EXPECT_EQ(session.at("ctx"), "server-1");
+    EXPECT_EQ(session.at("command"), Json::array({"echo", "--ctx", "server-2", "-q"}));
+
+    const Finished kept = world.daemon.cmctl({"start", "--", "echo", "--ctx", "server-2"});
+    EXPECT_EQ(kept.status.code, 2) << "with -- the words are the command's, and no context is left";
+}
+
+TEST(Cmctl, WithoutAContextTellsTheContexts) {
+    World world({}, "[contexts.build]\nhost = \"server-1\"\n[contexts.gpu]\nhost = \"server-2\"\n");
+    const Finished none = world.daemon.cmctl({"start", "cat"});
+    EXPECT_EQ(none.status.code, 2);
+    EXPECT_THAT(none.output, IsEmpty());
+    EXPECT_THAT(none.errors, HasSubstr("build\n"));
+    EXPECT_THAT(none.errors, HasSubstr("gpu\n"));
+    const Json contexts = Json::parse(world.daemon.cmctl({"contexts", "--json"}).output).at("contexts");
+    ASSERT_GE(contexts.size(), 2U);
+    EXPECT_EQ(contexts.at(0).at("name"), "build");
+    EXPECT_EQ(contexts.at(0).at("source"), "config");
+    EXPECT_EQ(contexts.at(0).at("default"), false);
+    EXPECT_EQ(contexts.at(0).at("server").at("key"), world.key("127.0.0.1"));
+}
+
+TEST(Cmctl, EndsWithTheCodeOfTheError) {
+    World world;
+    const auto code = [&world](const Words& words) { return world.daemon.cmctl(words).status.code; };
+    EXPECT_EQ(code({"no-such-verb"}), 2);
+    EXPECT_EQ(code({"list", "--no-such-option"}), 2);
+    EXPECT_EQ(code({"start", "--no-such-option", "x"}), 2);
+    EXPECT_EQ(code({"start"}), 2);
+    EXPECT_EQ(code({"start", "--ctx", "server-1", "--name", "not a name", "cat"}), 2);
+    EXPECT_EQ(code({"start", "--ctx", "server-1", "--env", "NOT_SET_HERE", "cat"}), 2);
+    EXPECT_EQ(code({"start", "--ctx", "server-1", "--timeout", "soon", "cat"}), 2);
+    EXPECT_EQ(code({"rpc", "get", "no json"}), 2);
+    EXPECT_EQ(code({"wait", "sess-none"}), 3);
+    EXPECT_EQ(code({"kill", "none"}), 3);
+    EXPECT_EQ(code({"start", "--ctx", "-oProxyCommand=x", "cat"}), 3);
+    EXPECT_EQ(code({"start", "--ctx", "127.0.0.1:1", "cat"}), 5);
+    EXPECT_EQ(code({"check", "127.0.0.1:1"}), 5);
+    EXPECT_EQ(code({"start", "--ctx", "server-1", "--cwd", "/no/such/dir", "cat"}), 1);
+    const std::string id = world.start_id("server-1", {"cat"});
+    EXPECT_EQ(code({"wait", id, "--timeout", "10ms"}), 124);
+    EXPECT_EQ(code({"--help"}), 0);
+    EXPECT_EQ(code({"start", "--help"}), 0);
+    EXPECT_EQ(code({"kill", "--help"}), 0);
+}
+
+TEST(Cmctl, ToldOfAnErrorSaysWhatToTypeNext) {
+    World world;
+    const Finished plain = world.daemon.cmctl({"start", "--ctx", "127.0.0.1:1", "cat"});
+    EXPECT_THAT(plain.output, IsEmpty());
+    EXPECT_THAT(plain.errors, HasSubstr("\ncmctl: "));
+    EXPECT_THAT(plain.errors, HasSubstr("Connection refused"));
+    EXPECT_THAT(plain.errors, HasSubstr("\nhint: "));
+    const Finished json = world.daemon.cmctl({"get", "--json"});
+    EXPECT_EQ(json.status.code, 2);
+    const Finished refused = world.daemon.cmctl({"wait", "none", "--json"});
+    const Json error = Json::parse(refused.errors);
+    EXPECT_EQ(error.at("code"), -32014);
+    EXPECT_EQ(error.at("data").at("kind"), "session_not_found");
+}
+
+TEST(Cmctl, PrintsResultsOfTheApiAsJson) {
+    World world;
+    const Json started = Json::parse(world.daemon.cmctl({"start", "--ctx", "server-1", "--json", "cat"}).output);
+    EXPECT_EQ(started.at("reused"), false);
+    const std::string id = started.at("session").at("id");
+    EXPECT_EQ(Json::parse(world.daemon.cmctl({"list", "--json"}).output), world.rpc().call("list"));
+    EXPECT_EQ(Json::parse(world.daemon.cmctl({"stats", "--json"}).output).at("total_refs"), 1);
+    EXPECT_EQ(Json::parse(world.daemon.cmctl({"check", "--json"}).output).at("connections").at(0).at("state"), "up");
+    EXPECT_EQ(Json::parse(world.daemon.cmctl({"rpc", "get", Json{{"session", id}}.dump()}).output),
+              world.rpc().call("get", {{"session", id}}));
+    EXPECT_EQ(Json::parse(world.daemon.cmctl({"rpc", "get", "-"}, Json{{"session", id}}.dump()).output),
+              world.rpc().call("get", {{"session", id}}));
+    EXPECT_EQ(Json::parse(world.daemon.cmctl({"kill", id, "--json"}).output).at("session").at("state"), "killed");
+    const Json waited = Json::parse(
+        world.daemon.cmctl({"start", "--ctx", "server-1", "--wait", "--json", "sh", "-c", "exit 3"}).output);
+    EXPECT_EQ(waited.at("session").at("exit_code"), 3);
+    EXPECT_EQ(Json::parse(world.daemon.cmctl({"version", "--json"}).output).at("protocol"), 1);
+}
+
+TEST(Cmctl, HandsOnTheCallersVariables) {
+    World world;
+    const std::string file = world.dir / "seen";
+    const Finished started = world.daemon.cmctl({"start", "--ctx", "server-1", "--wait", "--env", "LANG", "--env",
+                                                 "GIVEN=a b=$c\n", "--", "sh", "-c",
+                                                 "printf '%s|%s|%s|%s' \"$LANG\" \"$GIVEN\" \"$CMSSH_SESSION\" "
+                                                 "\"$CMSSH_SESSION_CTX\" >\"$0\"",
+                                                 file});
+    EXPECT_EQ(started.status.code, 0) << started.errors;
+    EXPECT_EQ(read_file(file), "C.UTF-8|a b=$c\n|" + without_end(started.output) + "|server-1");
+}
+
+TEST(Cmctl, ShowsNoTerminalWhatItWouldActOn) {
+    World world;
+    world.start("server-1", {"sh", "-c", "exec cat # \x1b]0;title\x07\x1b[31m\xc2\x9b"});
+    const Finished table = world.daemon.cmctl({"list", "--color", "never"});
+    const Finished json = world.daemon.cmctl({"list", "--json"});
+    for (const std::string& output : {table.output, json.output}) {
+        EXPECT_EQ(output.find('\x1b'), std::string::npos);
+        EXPECT_EQ(output.find('\x07'), std::string::npos);
+        EXPECT_EQ(output.find("\xc2\x9b"), std::string::npos);
+    }
+    EXPECT_THAT(world.daemon.cmctl({"list", "--color", "always"}).output, HasSubstr("\x1b[32mrunning\x1b[0m"));
+}
+
+TEST(Cmctl, KillsSeveralAndTellsTheFirstFailure) {
+    World world;
+    const std::string first = world.start_id("server-1", {"cat"});
+    const std::string last = world.start_id("server-1", {"cat"});
+    const Finished killed = world.daemon.cmctl({"kill", "-q", first, "none", last});
+    EXPECT_EQ(killed.status.code, 3);
+    EXPECT_EQ(killed.output, first + "\n" + last + "\n");
+    EXPECT_TRUE(world.list().empty());
+}
+
+TEST(Cmctl, EndsWithItsWaitOnCtrlC) {
+    World world;
+    const std::string id = world.start_id("server-1", {"cat"});
+    SpawnOptions spawn;
+    spawn.environment = world.daemon.environment();
+    Process waiting({CMSSH_CMCTL, "wait", id}, spawn);
+    ASSERT_TRUE(wait_until([&] { return world.stats().at("daemon").at("clients") == 2; }));
+    waiting.send_signal(SIGINT);
+    EXPECT_EQ(waiting.wait(), (ExitStatus{.code = 130, .signal = 0}));
+    EXPECT_THAT(waiting.errors(), HasSubstr("cmctl wait " + id));
+    EXPECT_EQ(world.session(id).at("state"), "running");
+    EXPECT_TRUE(wait_until([&] { return world.stats().at("daemon").at("clients") == 1; }))
+        << "the call ends with its caller";
+}
+
+TEST(Cmctl, RepeatsAStartOnceAfterALostDaemon) {
+    World world;
+    const pid_t daemon = world.daemon.pid();
+    ::kill(daemon, SIGSTOP);
+    SpawnOptions spawn;
+    spawn.environment = world.daemon.environment();
+    Process starting({CMSSH_CMCTL, "start", "--ctx", "server-1", "cat"}, spawn);
+    // It is in poll(2): connected, and its request is written.
+    ASSERT_TRUE(wait_until([&] {
+        return read_file("/proc/" + std::to_string(starting.pid()) + "/wchan") != "0" &&
+               read_file("/proc/" + std::to_string(starting.pid()) + "/syscall").starts_with("7 ");
+    }));
+    world.daemon.crash();
+    EXPECT_EQ(starting.wait(), (ExitStatus{.code = 0, .signal = 0})) << starting.errors();
+    EXPECT_THAT(starting.errors(), HasSubstr("asking once more"));
+    EXPECT_EQ(world.tmux_sessions(1), Words{without_end(starting.output())});
+    EXPECT_EQ(world.daemon.cmctl({"daemon", "stop"}).status.code, 0);
+}
+
+TEST_F(WithoutDaemon, NoSpawnEndsWithItsOwnCode) {
+    const Finished list = world.daemon.cmctl({"list", "--no-spawn"});
+    EXPECT_EQ(list.status.code, 4);
+    EXPECT_THAT(list.errors, HasSubstr("hint: cmctl daemon start"));
+    EXPECT_EQ(world.daemon.cmctl({"daemon", "status"}).status.code, 4);
+    EXPECT_EQ(world.daemon.cmctl({"daemon", "reload"}).status.code, 4);
+    EXPECT_EQ(world.daemon.cmctl({"daemon", "stop"}).status.code, 0);
+    EXPECT_EQ(world.daemon.cmctl({"version"}).output, "cmctl 0.1.0\ncmsshd does not run\n");
+}
+
+TEST_F(WithoutDaemon, StartsOneOnDemandAndLetsGoOfIt) {
+    // The pipe ends with cmctl: the daemon has nothing of its caller's open.
+    SpawnOptions spawn;
+    spawn.environment = world.daemon.environment();
+    const Finished piped =
+        run({"sh", "-c", "\"$0\" start --ctx server-1 cat 2>&1 | cat", CMSSH_CMCTL}, spawn, in(kPatience));
+    EXPECT_THAT(piped.output, ContainsRegex("establishing master connection"));
+    EXPECT_EQ(world.daemon.cmctl({"daemon", "status"}).status.code, 0);
+    EXPECT_THAT(read_file(log_file()), HasSubstr("serves"));
+    EXPECT_EQ(world.daemon.cmctl({"daemon", "stop"}).status.code, 0);
+    EXPECT_FALSE(exists(world.daemon.socket_path())) << "it is gone when stop returns";
+    EXPECT_EQ(world.tmux_sessions(1).size(), 1U) << "its session is not";
+    // The next one finds session and master.
+    const Finished list = world.daemon.cmctl({"connect", "server-1"});
+    EXPECT_EQ(list.status.code, 0) << list.errors;
+    EXPECT_EQ(world.sshd.logins(), 1);
+    EXPECT_EQ(world.daemon.cmctl({"daemon", "stop"}).status.code, 0);
+}
+
+TEST_F(WithoutDaemon, ManyAtOnceStartOne) {
+    SpawnOptions spawn;
+    spawn.environment = world.daemon.environment();
+    std::vector<std::unique_ptr<Process>> clients;
+    for (int i = 0; i < 20; ++i) {
+        clients.push_back(std::make_unique<Process>(Words{CMSSH_CMCTL, "stats", "--json"}, spawn));
+    }
+    std::set<int> daemons;
+    for (const auto& client : clients) {
+        ASSERT_EQ(client->wait(), (ExitStatus{.code = 0, .signal = 0})) << client->errors();
+        daemons.insert(Json::parse(client->output()).at("daemon").at("pid").get<int>());
+    }
+    EXPECT_EQ(daemons.size(), 1U);
+    EXPECT_EQ(world.daemon.cmctl({"daemon", "stop"}).status.code, 0);
+}
+
+TEST_F(WithoutDaemon, TellsWhyOneDoesNotStart) {
+    write_file(world.daemon.config_file(), "[pool]\nbogus = 1\n");
+    const Finished status = world.daemon.cmctl({"status"});
+    EXPECT_EQ(status.status.code, 2);
+    EXPECT_THAT(status.errors, HasSubstr(world.daemon.config_file() + ":2: pool.bogus"));
+    EXPECT_FALSE(exists(world.daemon.socket_path()));
+}
+
+}  // namespace
+}  // namespace cmssh::test
