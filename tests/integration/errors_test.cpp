@@ -63,7 +63,7 @@ void expect_nothing_left(World& world) {
     // A login that turned out to be of no use is given up behind the reply.
     EXPECT_TRUE(wait_until([&] { return world.daemon.ssh_processes().empty(); })) << "an ssh is left";
     EXPECT_TRUE(wait_until([&] { return world.daemon.control_sockets().empty(); })) << "a control socket is left";
-    EXPECT_EQ(world.stats().at("total_connections"), 0);
+    EXPECT_TRUE(wait_until([&] { return world.stats().at("total_connections") == 0; }));
     for (const auto& entry : std::filesystem::directory_iterator(world.daemon.runtime_dir())) {
         EXPECT_NE(entry.path().extension(), ".log") << entry.path();
     }
@@ -410,13 +410,25 @@ TEST(Error, ShuttingDown) {
     const std::string id = world.start_id("server-1", kLong);
     const int start = world.rpc().send("start", {{"ctx", silent.destination()}, {"command", kLong}});
     const int wait = world.rpc().send("wait", {{"session", id}});
-    ASSERT_TRUE(wait_until([&] { return world.daemon.ssh_processes().size() == 2; }));
+    ASSERT_TRUE(world.connection_becomes(own_user() + '@' + silent.destination(), "connecting"));
     RpcClient other(world.daemon.socket_path());
     EXPECT_EQ(other.call("shutdown"), Json::object());
     EXPECT_EQ(world.rpc().reply(start).at("error").at("data").at("kind"), "shutting_down");
     EXPECT_EQ(world.rpc().reply(wait).at("error").at("data").at("kind"), "shutting_down");
     EXPECT_TRUE(wait_until([&] { return !world.daemon.running(); }));
     EXPECT_EQ(world.tmux_sessions(1), Words{id});
+}
+
+// `ssh -G` runs the commands of Match exec in the user's ssh_config, however long they take.
+TEST(Error, ShuttingDownWhileADestinationIsResolved) {
+    World world;
+    world.sshd.add_ssh_config("Match host slow exec \"sleep 1000\"\n");
+    const int start = world.rpc().send("start", {{"ctx", "slow"}, {"command", kLong}});
+    ASSERT_TRUE(wait_until([&] { return !world.daemon.ssh_processes().empty(); }));
+    RpcClient other(world.daemon.socket_path());
+    EXPECT_EQ(other.call("shutdown"), Json::object());
+    EXPECT_EQ(world.rpc().reply(start).at("error").at("data").at("kind"), "shutting_down");
+    EXPECT_TRUE(wait_until([&] { return !world.daemon.running(); }));
 }
 
 }  // namespace
