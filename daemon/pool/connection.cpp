@@ -99,6 +99,7 @@ void Connection::act(ConnectionMachine::Action action) {
 void Connection::change_refs(HoldKind kind, int by) {
     (kind == HoldKind::Session ? sessions_ : leases_) += by;
     feed(ConnectionMachine::RefsChanged{.refs = sessions_ + leases_, .leases = leases_});
+    end_if_useless();
 }
 
 void Connection::set_phase(std::string phase) {
@@ -180,6 +181,7 @@ asio::awaitable<Result<void>> Connection::log_in_once() {
         co_return Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
     }
     master_ = std::move(*launched);
+    served_ = master_->adopted();
     master_since_ = services_.clock.now();
     tasks_.spawn(key_text_, watch_master(master_));
     set_phase("opening_tmux");
@@ -262,6 +264,7 @@ asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
         co_return *tmux_error_;
     }
     tmux_error_.reset();
+    served_ = true;
     tmux_ = std::move(*opened);
     TmuxChannel::Listener listener;
     listener.on_notification = [this](const tmux::Notification& notification) {
@@ -304,6 +307,14 @@ asio::awaitable<void> Connection::bury(std::unique_ptr<TmuxChannel> channel) {
 }
 
 asio::awaitable<Result<Connection::Ready>> Connection::ensure_up(Want want) {
+    auto ready = co_await ensure_master(std::move(want));
+    if (ready) {
+        served_ = true;
+    }
+    co_return ready;
+}
+
+asio::awaitable<Result<Connection::Ready>> Connection::ensure_master(Want want) {
     using State = ConnectionMachine::State;
     struct Waiting {
         explicit Waiting(int& count) : count_(count) { ++count_; }
@@ -369,7 +380,7 @@ asio::awaitable<Result<Connection::Ready>> Connection::wait_for_login(Want& want
 }
 
 asio::awaitable<Result<Connection::ReadyTmux>> Connection::ensure_tmux(Want want) {
-    auto ready = co_await ensure_up(std::move(want));
+    auto ready = co_await ensure_master(std::move(want));
     if (!ready) {
         co_return std::move(ready).error();
     }
@@ -378,10 +389,7 @@ asio::awaitable<Result<Connection::ReadyTmux>> Connection::ensure_tmux(Want want
     }
     if (tmux() == nullptr) {
         if (ready->logged_in && tmux_error_) {
-            if (!ready->reused) {
-                // A login that serves nobody is not left behind.
-                end_if_unused();
-            }
+            end_if_useless();
             co_return *tmux_error_;
         }
         if (!has_master()) {
@@ -472,8 +480,8 @@ asio::awaitable<Result<void>> Connection::disconnect(bool force, Instant deadlin
     co_return Result<void>();
 }
 
-void Connection::end_if_unused() {
-    if (refs() == 0 && waiting_ <= 1) {
+void Connection::end_if_useless() {
+    if (!served_ && tmux_error_ && has_master() && refs() == 0 && waiting_ == 0) {
         feed(ConnectionMachine::DisconnectAsked{.force = true});
     }
 }

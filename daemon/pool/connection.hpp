@@ -102,8 +102,6 @@ public:
     asio::awaitable<void> check();
     // Returns once the master is gone, or, without force, when the leases did not end within the deadline (Timeout).
     asio::awaitable<Result<void>> disconnect(bool force, Instant deadline);
-    // After a login that served nobody: ends the master unless somebody holds it by now.
-    void end_if_unused();
     // Lets go of the master and ends every wait; the process and its sessions live on.
     void request_stop();
     asio::awaitable<void> shut_down();
@@ -139,7 +137,10 @@ private:
     asio::awaitable<Result<Duration>> probe_path(Instant deadline);
     void drop_tmux();
     asio::awaitable<void> bury(std::unique_ptr<TmuxChannel> channel);
+    asio::awaitable<Result<Ready>> ensure_master(Want want);
     asio::awaitable<Result<Ready>> wait_for_login(Want& want, bool ours);
+    // A login that found no tmux is not left behind, unless somebody wanted the connection itself.
+    void end_if_useless();
     [[nodiscard]] MachineSettings settings() const;
     [[nodiscard]] Instant connect_deadline() const;
 
@@ -153,6 +154,7 @@ private:
     std::shared_ptr<Master> master_;  // shared with the task that watches for its death
     std::unique_ptr<TmuxChannel> tmux_;
     bool opening_tmux_ = false;
+    bool served_ = false;                          // the master has been of use to somebody
     std::optional<std::string> wanted_auth_sock_;  // of the call that wants the next login
     std::optional<std::string> good_auth_sock_;    // of the last login that worked; in memory only
     std::uint64_t attempts_ = 0;                   // logins begun
@@ -162,7 +164,7 @@ private:
     Instant tmux_reopened_at_{};
     int sessions_ = 0;
     int leases_ = 0;
-    int waiting_ = 0;  // calls in ensure_up
+    int waiting_ = 0;  // calls in ensure_master()
     bool running_command_ = false;
     std::uint64_t reused_count_ = 0;
     RttWindow rtt_;

@@ -35,6 +35,10 @@ asio::awaitable<Result<Sessions::Found>> Sessions::find_connection(std::optional
         co_return std::move(context).error();
     }
     auto identity = co_await resolver_.resolve(context->route, clock_.now() + kResolveDeadline);
+    if (shutting_down_) {
+        // Its ssh may have been ended with the others, and the pool was told already.
+        co_return Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
+    }
     if (!identity) {
         Error error = std::move(identity).error();
         error.ctx = context->name;

@@ -211,6 +211,12 @@ void Sshd::stop() {
     (void)process_->wait();
 }
 
+void Sshd::cut_connections() const {
+    for (const pid_t pid : children_of(process_->pid())) {
+        ::kill(pid, SIGKILL);
+    }
+}
+
 void Sshd::start() {
     earlier_log_ += log();
     // The port is still ours: nobody is given it by chance.

@@ -57,6 +57,8 @@ public:
     [[nodiscard]] Words environment(int server) const;
     // Nobody can connect any more; who is connected stays.
     void stop();
+    // Ends every connection that there is, at the server's end.
+    void cut_connections() const;
     // On the same ports.
     void start();
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <sstream>
 #include <stdexcept>
@@ -92,7 +93,14 @@ bool World::becomes(const std::string& id, const std::string& state, Deadline de
 }
 
 bool World::connection_becomes(const std::string& key, const std::string& state, Deadline deadline) {
-    return wait_until([&] { return connection(key).at("state") == state; }, deadline);
+    return wait_until(
+        [&] {
+            const Json connections = stats().at("connections");
+            return std::any_of(connections.begin(), connections.end(), [&](const Json& it) {
+                return it.at("server").at("key") == key && it.at("state") == state;
+            });
+        },
+        deadline);
 }
 
 Finished World::tmux(int server, const Words& arguments) const {
