@@ -81,7 +81,11 @@ std::optional<SessionNote> decode_note(std::string_view hex) {
         note.name = json->at("name").get<std::string>();
         note.ctx = json->at("ctx").get<std::string>();
         note.command = json->at("command").get<std::vector<std::string>>();
-        note.created_ms = json->at("created_ms").get<std::int64_t>();
+        const Json& created = json->at("created_ms");
+        if (!created.is_number_integer() || created < 0 || created > kLatestTime * 1000) {
+            return std::nullopt;
+        }
+        note.created_ms = created.get<std::int64_t>();
         if (json->contains("cwd")) {
             note.cwd = json->at("cwd").get<std::string>();
         }
@@ -292,9 +296,13 @@ std::vector<PaneRow> parse_panes(const std::vector<std::string>& lines) {
         if (int status = 0; parse_number(words[6].substr(1), status)) {
             row.exit_status = status;
         }
-        // Left as they are where tmux printed nothing: 3.2 knows neither.
-        (void)parse_number(words[7].substr(1), row.signal);
-        (void)parse_number(words[8].substr(1), row.dead_time);
+        // tmux 3.2 knows neither.
+        if (int signal = 0; parse_number(words[7].substr(1), signal) && signal > 0) {
+            row.signal = signal;
+        }
+        if (std::int64_t time = 0; parse_number(words[8].substr(1), time) && time > 0 && time <= kLatestTime) {
+            row.dead_time = time;
+        }
         auto note = decode_note(words[9].substr(1));
         if (!note) {
             continue;
