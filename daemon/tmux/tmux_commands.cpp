@@ -152,7 +152,8 @@ fish) exec "$SHELL" -l FLAGS -c 'exec $argv' -- /bin/sh -c "$i" sh "$d" "$@" ;;
 csh|tcsh) e=$("$SHELL" -c 'if ( -r /etc/csh.login ) source /etc/csh.login
 if ( -r ~/.login ) source ~/.login
 /bin/sh -c "echo @cmssh@; export -p; echo umask `umask`"')
-printf %s "${e%%@cmssh@*}"; eval "${e#*@cmssh@}"
+printf %s "${e%%@cmssh@*}"
+case $e in *@cmssh@*) eval "${e#*@cmssh@}" ;; esac
 [ -z "$d" ] || cd -- "$d" || exit 1
 exec "$@" ;;
 *) exec "$@" ;;
