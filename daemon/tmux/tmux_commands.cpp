@@ -179,6 +179,7 @@ std::string open_command(const SessionsConfig& config, const Ownership& ownershi
     // 1,013 sessions lock everyone out of a tmux server with the usual soft limit of 1024 descriptors.
     std::string script = "t=" + sh_quote(config.tmux) + "; k=" + sh_quote(token) + "\n";
     script += R"sh(ulimit -Sn "$(ulimit -Hn)" 2>/dev/null
+case $t in "~/"*) t=$HOME/${t#??} ;; esac
 if command -v "$t" >/dev/null 2>&1; then :; else
 case ${SHELL##*/} in *csh) l=-c ;; *) l=-lc ;; esac
 p=$("${SHELL:-/bin/sh}" "$l" env </dev/null 2>/dev/null | sed -n 's/^PATH=//p' | tail -n 1)
