@@ -344,14 +344,16 @@ if [ -r "/proc/$p/environ" ]; then tr '\0' '\n' < "/proc/$p/environ" | grep -qxF
 }
 
 std::string sweep_command(const std::vector<Leftover>& sessions) {
-    std::string script;
+    // pane_pid led the terminal's session: its processes keep that session id after the terminal is gone. One ps for
+    // all of them, and few bytes for each: csh takes words of 8 KiB.
+    std::string script = "ps -eo pid=,sess= | while read q s; do case $s in ";
     for (const auto& session : sessions) {
-        // pane_pid led the terminal's session: its processes keep that session id after the terminal is gone.
-        script += "for q in $(ps -eo pid=,sess= | awk '$2 == " + std::to_string(session.pane_pid) +
-                  " {print $1}'); do tr '\\0' '\\n' < /proc/$q/environ 2>/dev/null | grep -qxF " +
-                  sh_quote("CMSSH_SESSION=" + session.session_id) + " && kill -9 $q; done\n";
+        script += std::to_string(session.pane_pid) + ")m=" + sh_quote(session.session_id) + ";;";
     }
-    script += "exit 0";
+    script += R"sh(*)continue;;esac
+tr '\0' '\n' < /proc/$q/environ 2>/dev/null | grep -qxF "CMSSH_SESSION=$m" && kill -9 $q
+done
+exit 0)sh";
     return for_any_shell(script);
 }
 
