@@ -138,7 +138,9 @@ void Sessions::end_by_row(SessionRecord& record, const tmux::PaneRow& row, std::
         record.view.exit_code.reset();
     }
     if (row.dead_time != 0) {
-        record.ended_ms = std::clamp(row.dead_time * 1000 - clock_offset_ms, record.created_ms, clock_.wall_ms());
+        // Our clock may have been set back behind its start.
+        record.ended_ms =
+            std::max(record.created_ms, std::min(row.dead_time * 1000 - clock_offset_ms, clock_.wall_ms()));
     }
     const bool by_us = row.signal != 0 && record.signals_sent.contains(row.signal);
     end(record, by_us ? api::SessionState::Killed : api::SessionState::Exited, std::nullopt);

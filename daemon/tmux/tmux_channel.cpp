@@ -210,7 +210,9 @@ void TmuxChannel::handle_block(tmux::Block block) {
         open_ = false;
         return;
     }
-    clock_offset_ms_ = block.time * 1000 - clock_.wall_ms();
+    if (block.time <= tmux::kLatestTime) {
+        clock_offset_ms_ = block.time * 1000 - clock_.wall_ms();
+    }
     const auto pending = std::move(pending_.front());
     pending_.pop_front();
     if (block.error) {

@@ -81,7 +81,11 @@ std::optional<SessionNote> decode_note(std::string_view hex) {
         note.name = json->at("name").get<std::string>();
         note.ctx = json->at("ctx").get<std::string>();
         note.command = json->at("command").get<std::vector<std::string>>();
-        note.created_ms = json->at("created_ms").get<std::int64_t>();
+        const Json& created = json->at("created_ms");
+        if (!created.is_number_integer() || created < 0 || created > kLatestTime * 1000) {
+            return std::nullopt;
+        }
+        note.created_ms = created.get<std::int64_t>();
         if (json->contains("cwd")) {
             note.cwd = json->at("cwd").get<std::string>();
         }
@@ -148,7 +152,8 @@ fish) exec "$SHELL" -l FLAGS -c 'exec $argv' -- /bin/sh -c "$i" sh "$d" "$@" ;;
 csh|tcsh) e=$("$SHELL" -c 'if ( -r /etc/csh.login ) source /etc/csh.login
 if ( -r ~/.login ) source ~/.login
 /bin/sh -c "echo @cmssh@; export -p; echo umask `umask`"')
-printf %s "${e%%@cmssh@*}"; eval "${e#*@cmssh@}"
+printf %s "${e%%@cmssh@*}"
+case $e in *@cmssh@*) eval "${e#*@cmssh@}" ;; esac
 [ -z "$d" ] || cd -- "$d" || exit 1
 exec "$@" ;;
 *) exec "$@" ;;
@@ -174,6 +179,7 @@ std::string open_command(const SessionsConfig& config, const Ownership& ownershi
     // 1,013 sessions lock everyone out of a tmux server with the usual soft limit of 1024 descriptors.
     std::string script = "t=" + sh_quote(config.tmux) + "; k=" + sh_quote(token) + "\n";
     script += R"sh(ulimit -Sn "$(ulimit -Hn)" 2>/dev/null
+case $t in "~/"*) t=$HOME/${t#??} ;; esac
 if command -v "$t" >/dev/null 2>&1; then :; else
 case ${SHELL##*/} in *csh) l=-c ;; *) l=-lc ;; esac
 p=$("${SHELL:-/bin/sh}" "$l" env </dev/null 2>/dev/null | sed -n 's/^PATH=//p' | tail -n 1)
@@ -292,9 +298,13 @@ std::vector<PaneRow> parse_panes(const std::vector<std::string>& lines) {
         if (int status = 0; parse_number(words[6].substr(1), status)) {
             row.exit_status = status;
         }
-        // Left as they are where tmux printed nothing: 3.2 knows neither.
-        (void)parse_number(words[7].substr(1), row.signal);
-        (void)parse_number(words[8].substr(1), row.dead_time);
+        // tmux 3.2 knows neither.
+        if (int signal = 0; parse_number(words[7].substr(1), signal) && signal > 0) {
+            row.signal = signal;
+        }
+        if (std::int64_t time = 0; parse_number(words[8].substr(1), time) && time > 0 && time <= kLatestTime) {
+            row.dead_time = time;
+        }
         auto note = decode_note(words[9].substr(1));
         if (!note) {
             continue;
@@ -334,14 +344,16 @@ if [ -r "/proc/$p/environ" ]; then tr '\0' '\n' < "/proc/$p/environ" | grep -qxF
 }
 
 std::string sweep_command(const std::vector<Leftover>& sessions) {
-    std::string script;
+    // pane_pid led the terminal's session: its processes keep that session id after the terminal is gone. One ps for
+    // all of them, and few bytes for each: csh takes words of 8 KiB.
+    std::string script = "ps -eo pid=,sess= | while read q s; do case $s in ";
     for (const auto& session : sessions) {
-        // pane_pid led the terminal's session: its processes keep that session id after the terminal is gone.
-        script += "for q in $(ps -eo pid=,sess= | awk '$2 == " + std::to_string(session.pane_pid) +
-                  " {print $1}'); do tr '\\0' '\\n' < /proc/$q/environ 2>/dev/null | grep -qxF " +
-                  sh_quote("CMSSH_SESSION=" + session.session_id) + " && kill -9 $q; done\n";
+        script += std::to_string(session.pane_pid) + ")m=" + sh_quote(session.session_id) + ";;";
     }
-    script += "exit 0";
+    script += R"sh(*)continue;;esac
+tr '\0' '\n' < /proc/$q/environ 2>/dev/null | grep -qxF "CMSSH_SESSION=$m" && kill -9 $q
+done
+exit 0)sh";
     return for_any_shell(script);
 }
 

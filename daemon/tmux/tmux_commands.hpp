@@ -16,6 +16,9 @@
 
 namespace cmssh::tmux {
 
+// The end of the year 9999 in seconds: what a server calls a time beyond it is none, and would overflow.
+inline constexpr std::int64_t kLatestTime = 253'402'300'799;
+
 // Whose sessions: a hash of machine, uid and state dir, and the server's key.
 struct Ownership {
     std::string owner;       // hex

@@ -1,0 +1,421 @@
+// What is generated for the shells of a server, run by those shells.
+#include <gmock/gmock.h>
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "daemon/tmux/tmux_commands.hpp"
+#include "tests/unit/fakes/run_program.hpp"
+#include "tests/unit/tmux/tmux_line.hpp"
+
+namespace cmssh::tmux {
+namespace {
+
+using fakes::Environment;
+using fakes::Program;
+using fakes::Ran;
+using fakes::run_program;
+using ::testing::ElementsAreArray;
+using ::testing::HasSubstr;
+
+const Ownership kOwner{.owner = "0123456789abcdef", .server_key = "hren@server1:22"};
+
+// Those of this machine.
+std::vector<std::string> login_shells() {
+    std::vector<std::string> found;
+    for (const auto* name : {"sh", "bash", "dash", "zsh", "fish", "csh", "tcsh", "ksh", "mksh"}) {
+        const std::string path = std::string("/usr/bin/") + name;
+        if (::access(path.c_str(), X_OK) == 0) {
+            found.push_back(path);
+        }
+    }
+    return found;
+}
+
+std::vector<std::string> nasty_words() {
+    std::vector<std::string> words = {
+        "",         " ",       "a b",   "  a  ", "'",      "\"",    "it's",   "''''", "a'b\"c'", "$HOME", "$",
+        "$$",       "${HOME}", "$(id)", "`id`",  "$1",     "$argv", "$'x'",   "\\",   "\\\\",    "\\n",   "\\0101",
+        "\\c",      "a\\",     "\\'",   "\\\"",  "\n",     "\n\n",  "a\nb\n", "\r",   "\t",      "\x01",  "\x7f",
+        "\x1b[31m", "é漢😀",    "!",     "!!",    "a!b",    "!x",    "^a^b",   "*",    "?",       "[a-z]", "~",
+        "~root",    "{a,b}",   "{}",    "#",     "#{pid}", ";",     "&&",     "|",    "<",       ">",     "(",
+        ")",        "%s",      "%%",    "-",     "--",     "-n",    "--help", "=x",   "a=b",     "FLAGS", "@cmssh@",
+        "exit",     "if",      "$d",    "$@",    "\"$@\"", "\\\n",
+    };
+    std::string all;
+    for (int byte = 1; byte < 0x80; ++byte) {
+        all += static_cast<char>(byte);
+    }
+    words.push_back(all);
+    std::string large;
+    while (large.size() < 100 * 1024) {
+        large += "'\\ \n$HOME `!\"é*";
+    }
+    words.push_back(large);
+    return words;
+}
+
+// What a NUL-separated output holds behind the line "@@".
+std::vector<std::string> words_behind_mark(const std::string& output) {
+    std::vector<std::string> words;
+    const auto mark = output.find(std::string("@@\0", 3));
+    if (mark == std::string::npos) {
+        return {"no mark in: " + output.substr(0, 1000)};
+    }
+    for (auto at = mark + 3; at < output.size();) {
+        const auto end = std::min(output.find('\0', at), output.size());
+        words.push_back(output.substr(at, end - at));
+        at = end + 1;
+    }
+    return words;
+}
+
+// printf writes its arguments as they are, each with a NUL behind it.
+std::vector<std::string> print_words(const std::vector<std::string>& words) {
+    std::vector<std::string> command = {"/usr/bin/printf", "%s\\0", "@@"};
+    command.insert(command.end(), words.begin(), words.end());
+    return command;
+}
+
+class TmuxScripts : public ::testing::Test {
+protected:
+    TmuxScripts() {
+        // Start-up files that print, export and leave the directory.
+        const std::string sh = "echo \"rc of '$0'\"; export FROM_RC='from rc'; cd /\n";
+        home_.write(".profile", sh);
+        home_.write(".bash_profile", sh);
+        home_.write(".bashrc", "cd /usr\n");
+        home_.write(".zshenv", "cd /usr\n");
+        home_.write(".zprofile", sh);
+        home_.write(".zshrc", "cd /\n");
+        home_.write(".config/fish/config.fish", "echo \"rc of fish's\"; set -gx FROM_RC 'from rc'; cd /\n");
+        home_.write(".cshrc", "echo \"rc of csh's\"\nsetenv FROM_RC 'from rc'\ncd /\n");
+        home_.write(".login", "echo 'login of csh'\ncd /usr\n");
+    }
+
+    [[nodiscard]] Environment environment(const std::string& shell) const {
+        return {{"HOME", home_.path()}, {"SHELL", shell}, {"PATH", "/usr/bin:/bin"}, {"TERM", "dumb"}};
+    }
+    // What tmux would execute for the session: what stands behind -- in its command line.
+    static std::vector<std::string> executed(SessionShell shell, std::vector<std::string> command,
+                                             const std::string& directory = {}) {
+        SessionsConfig config;
+        config.shell = shell;
+        NewSession session;
+        session.id = "sess-a";
+        session.note.command = std::move(command);
+        session.directory = directory;
+        const auto words = words_of(start_commands(config, kOwner, session)[0]);
+        return {std::find(words.begin(), words.end(), "--") + 1, words.end()};
+    }
+    // As sshd runs a command line.
+    static Ran run_by(const std::string& shell, const std::string& command, Environment environment) {
+        environment["SHELL"] = shell;
+        return run_program({shell, "-c", command}, environment);
+    }
+
+    fakes::TempDir home_;
+};
+
+using StartScript = TmuxScripts;
+
+TEST_F(StartScript, HandsEveryWordOnByteForByte) {
+    const auto words = nasty_words();
+    for (const auto& shell : login_shells()) {
+        for (const auto mode : {SessionShell::LoginInteractive, SessionShell::Login, SessionShell::None}) {
+            SCOPED_TRACE(shell + " mode " + std::to_string(static_cast<int>(mode)));
+            const Ran ran = run_program(executed(mode, print_words(words)), environment(shell));
+            EXPECT_EQ(ran.exit_code, 0) << ran.errors;
+            EXPECT_THAT(words_behind_mark(ran.output), ElementsAreArray(words));
+        }
+    }
+}
+
+TEST_F(StartScript, NeedsNoUtf8Locale) {
+    const auto words = nasty_words();
+    for (const auto& shell : login_shells()) {
+        SCOPED_TRACE(shell);
+        for (const auto* locale : {"C", "C.UTF-8"}) {
+            auto variables = environment(shell);
+            variables["LC_ALL"] = locale;
+            const Ran ran = run_program(executed(SessionShell::LoginInteractive, print_words(words)), variables);
+            EXPECT_THAT(words_behind_mark(ran.output), ElementsAreArray(words)) << locale;
+        }
+    }
+}
+
+TEST_F(StartScript, GivesTheProgramTheLoginShellsEnvironment) {
+    const std::string nasty = "it's \"a\" $HOME `id` \\ !1 *\né @cmssh@ x\n";
+    for (const auto& shell : login_shells()) {
+        SCOPED_TRACE(shell);
+        auto variables = environment(shell);
+        variables["NASTY"] = nasty;
+        variables["LC_ALL"] = "C.UTF-8";  // fish changes what is not ASCII in another locale
+        const std::vector<std::string> print = {"/bin/sh", "-c", "printf '@@\\0%s\\0%s\\0' \"$FROM_RC\" \"$NASTY\""};
+        for (const auto mode : {SessionShell::LoginInteractive, SessionShell::Login}) {
+            const Ran ran = run_program(executed(mode, print), variables);
+            EXPECT_THAT(words_behind_mark(ran.output), ElementsAreArray({std::string("from rc"), nasty}))
+                << static_cast<int>(mode);
+        }
+        const Ran plain = run_program(executed(SessionShell::None, print), variables);
+        EXPECT_THAT(words_behind_mark(plain.output), ElementsAreArray({std::string(), nasty}));
+    }
+}
+
+TEST_F(StartScript, RunsInItsDirectoryWhateverTheStartUpFilesDo) {
+    const std::string directory = home_.path() + "/it's \"a\" $HOME `id` \\ !1 * é #{x}\n ~";
+    std::filesystem::create_directory(directory);
+    // Without the shell's PWD: asks the kernel.
+    const std::vector<std::string> print = {"/bin/sh", "-c", "printf '@@\\0'; /usr/bin/readlink -nz /proc/$$/cwd"};
+    for (const auto& shell : login_shells()) {
+        for (const auto mode : {SessionShell::LoginInteractive, SessionShell::Login, SessionShell::None}) {
+            const Ran ran = run_program(executed(mode, print, directory), environment(shell));
+            EXPECT_THAT(words_behind_mark(ran.output), ElementsAreArray({directory})) << shell;
+        }
+    }
+}
+
+TEST_F(StartScript, RunsNothingWithoutItsDirectory) {
+    for (const auto& shell : login_shells()) {
+        for (const auto mode : {SessionShell::LoginInteractive, SessionShell::None}) {
+            const Ran ran = run_program(executed(mode, print_words({}), home_.path() + "/none"), environment(shell));
+            EXPECT_NE(ran.exit_code, 0) << shell;
+            EXPECT_EQ(ran.output.find("@@"), std::string::npos) << shell;
+        }
+    }
+}
+
+TEST_F(StartScript, GivesTheProgramsExitCode) {
+    for (const auto& shell : login_shells()) {
+        const Ran ran =
+            run_program(executed(SessionShell::LoginInteractive, {"/bin/sh", "-c", "exit 7"}), environment(shell));
+        EXPECT_EQ(ran.exit_code, 7) << shell;
+    }
+}
+
+TEST_F(StartScript, GoesOnWithoutAShellThatItKnows) {
+    for (const auto* shell : {"", "/usr/sbin/nologin", "/opt/my shell"}) {
+        const Ran ran = run_program(executed(SessionShell::LoginInteractive, print_words({"a b"})), environment(shell));
+        EXPECT_THAT(words_behind_mark(ran.output), ElementsAreArray({"a b"})) << shell;
+    }
+}
+
+// A .login that becomes another program leaves only what it printed, and that is no script.
+TEST_F(StartScript, RunsNothingThatAStartUpFileOfCshPrints) {
+    const std::string witness = home_.path() + "/witness";
+    home_.write(".login", "echo 'touch " + witness + "'\nexec /bin/true\n");
+    for (const auto* shell : {"/usr/bin/csh", "/usr/bin/tcsh"}) {
+        if (::access(shell, X_OK) != 0) {
+            continue;
+        }
+        const Ran ran = run_program(executed(SessionShell::LoginInteractive, print_words({"a b"})), environment(shell));
+        EXPECT_THAT(words_behind_mark(ran.output), ElementsAreArray({"a b"})) << shell;
+        EXPECT_NE(::access(witness.c_str(), F_OK), 0) << shell;
+    }
+}
+
+// ---- The command line that opens the channel ----
+
+using OpenScript = TmuxScripts;
+
+// Prints its version, or its arguments and the limit of descriptors.
+constexpr std::string_view kFakeTmux = R"sh(#!/bin/sh
+if [ "$1" = -V ]; then echo "tmux 3.4"; exit; fi
+printf '@@\0'
+printf '%s\0' "$@"
+)sh";
+
+std::string greeting_of(const std::string& output, const std::string& token) {
+    const auto at = output.find(token);
+    return at == std::string::npos ? "no token in: " + output : output.substr(at, output.find("@@") - at);
+}
+
+TEST_F(OpenScript, GreetsAndBecomesTmuxUnderEveryShell) {
+    home_.write("bin/tmux", kFakeTmux, true);
+    SessionsConfig config;
+    config.tmux_socket = "our-socket";
+    for (const auto& shell : login_shells()) {
+        SCOPED_TRACE(shell);
+        auto variables = environment(shell);
+        variables["PATH"] = home_.path() + "/bin:" + variables["PATH"];
+        const Ran ran = run_by(shell, open_command(config, kOwner, "cmssh-123"), variables);
+        EXPECT_EQ(ran.exit_code, 0) << ran.errors;
+        EXPECT_EQ(greeting_of(ran.output, "cmssh-123"), "cmssh-123 tmux 3.4\ncmssh-123 home " + home_.path() + "\n");
+        auto words = words_behind_mark(ran.output);
+        ASSERT_EQ(words.size(), 12U);
+        EXPECT_THAT(words[8], HasSubstr("cmssh-keeper-"));
+        words[8] = "KEEPER";
+        EXPECT_THAT(words, ElementsAreArray({"-u", "-L", "our-socket", "-C", "new-session", "-A", "-D", "-s", "KEEPER",
+                                             "-f", "no-output,ignore-size", "exec cat"}));
+    }
+}
+
+TEST_F(OpenScript, FindsTmuxInALoginShellsPath) {
+    const std::string bin = home_.path() + "/only in login";
+    home_.write("only in login/tmux-x", kFakeTmux, true);
+    const std::string sh = "echo noise; PATH=\"$PATH:" + bin + "\"; export PATH\n";
+    home_.write(".profile", sh);
+    home_.write(".bash_profile", sh);
+    home_.write(".zprofile", sh);
+    home_.write(".config/fish/config.fish", "status is-login; and set -gx PATH $PATH '" + bin + "'\n");
+    home_.write(".cshrc", "");
+    home_.write(".login", "");
+    SessionsConfig config;
+    config.tmux = "tmux-x";
+    for (const auto& shell : login_shells()) {
+        if (shell.ends_with("csh")) {
+            continue;  // reads .login only as a login shell on its own, never for a command
+        }
+        const Ran ran = run_by(shell, open_command(config, kOwner, "cmssh-123"), environment(shell));
+        EXPECT_THAT(greeting_of(ran.output, "cmssh-123"), HasSubstr("cmssh-123 tmux 3.4\n")) << shell << ran.errors;
+    }
+    home_.write(".cshrc", "setenv PATH \"${PATH}:" + bin + "\"\n");
+    for (const auto& shell : login_shells()) {
+        if (shell.ends_with("csh")) {
+            const Ran ran = run_by(shell, open_command(config, kOwner, "cmssh-123"), environment(shell));
+            EXPECT_THAT(greeting_of(ran.output, "cmssh-123"), HasSubstr("cmssh-123 tmux 3.4\n")) << shell;
+        }
+    }
+}
+
+TEST_F(OpenScript, SaysThatThereIsNoTmux) {
+    SessionsConfig config;
+    config.tmux = "no-such-tmux";
+    for (const auto& shell : login_shells()) {
+        const Ran ran = run_by(shell, open_command(config, kOwner, "cmssh-123"), environment(shell));
+        EXPECT_EQ(greeting_of(ran.output, "cmssh-123"), "cmssh-123 missing\n") << shell;
+        EXPECT_EQ(ran.exit_code, 0) << shell;
+    }
+}
+
+TEST_F(OpenScript, TakesATmuxBelowTheServersHome) {
+    home_.write("own/tmux-3.5a", kFakeTmux, true);
+    SessionsConfig config;
+    config.tmux = "~/own/tmux-3.5a";
+    for (const auto& shell : login_shells()) {
+        const Ran ran = run_by(shell, open_command(config, kOwner, "cmssh-123"), environment(shell));
+        EXPECT_THAT(greeting_of(ran.output, "cmssh-123"), HasSubstr("cmssh-123 tmux 3.4\n")) << shell;
+    }
+}
+
+// ---- What runs on channels of its own ----
+
+using TryDirectory = TmuxScripts;
+
+TEST_F(TryDirectory, SaysWhetherItCanBeEntered) {
+    std::string every = home_.path() + "/é漢😀";
+    for (int byte = 1; byte < 0x80; ++byte) {
+        if (byte != '/') {
+            every += static_cast<char>(byte);
+        }
+    }
+    every += "!b!!";
+    const std::string line_end = home_.path() + "/a\n";
+    std::filesystem::create_directory(every);
+    std::filesystem::create_directory(line_end);
+    const std::string file = home_.write("file", "");
+    for (const auto& shell : login_shells()) {
+        SCOPED_TRACE(shell);
+        const auto exit_code = [&](const std::string& directory) {
+            return run_by(shell, try_directory_command(directory), environment(shell)).exit_code;
+        };
+        EXPECT_EQ(exit_code(every), 0);
+        EXPECT_EQ(exit_code(line_end), 0);
+        EXPECT_NE(exit_code(line_end.substr(0, line_end.size() - 1)), 0);
+        EXPECT_NE(exit_code(file), 0);
+        const Ran ran = run_by(shell, try_directory_command("/it's not here!"), environment(shell));
+        EXPECT_NE(ran.exit_code, 0);
+        EXPECT_THAT(ran.errors, HasSubstr("it's not here!"));
+    }
+}
+
+class Pty {
+public:
+    Pty() : fd_(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
+        if (!fd_ || ::grantpt(fd_.get()) != 0 || ::unlockpt(fd_.get()) != 0) {
+            throw std::runtime_error("no pseudo-terminal");
+        }
+    }
+    [[nodiscard]] std::string name() const { return ::ptsname(fd_.get()); }
+
+private:
+    UniqueFd fd_;
+};
+
+using SignalScript = TmuxScripts;
+
+constexpr int kNotSent = 3;
+
+TEST_F(SignalScript, ReachesTheForegroundOfTheSessionsTerminal) {
+    for (const auto& shell : login_shells()) {
+        for (const int number : {SIGTERM, SIGUSR1, SIGKILL}) {
+            const Pty pty;
+            Program program({"/usr/bin/cat"}, {{"CMSSH_SESSION", "sess-a"}}, 1, 2, pty.name());
+            const Ran ran = run_by(shell, signal_command("sess-a", program.pid(), number), environment(shell));
+            EXPECT_EQ(ran.exit_code, 0) << shell << ran.errors;
+            const int status = program.wait();
+            EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == number) << shell << ' ' << number;
+        }
+    }
+}
+
+TEST_F(SignalScript, SparesWhatIsNotTheSessionsProgram) {
+    const Pty pty;
+    Program other({"/usr/bin/cat"}, {{"CMSSH_SESSION", "sess-ab"}, {"X", "CMSSH_SESSION=sess-a"}}, 1, 2, pty.name());
+    Program without_terminal({"/usr/bin/sleep", "1000"}, {{"CMSSH_SESSION", "sess-a"}}, 1, 2);
+    Program gone({"/bin/true"}, {}, 1, 2);
+    gone.wait();
+    for (const auto& shell : login_shells()) {
+        for (const pid_t pid : {other.pid(), without_terminal.pid(), gone.pid()}) {
+            const Ran ran = run_by(shell, signal_command("sess-a", pid, SIGKILL), environment(shell));
+            EXPECT_EQ(ran.exit_code, kNotSent) << shell;
+        }
+    }
+    EXPECT_TRUE(other.running());
+    EXPECT_TRUE(without_terminal.running());
+}
+
+using SweepScript = TmuxScripts;
+
+TEST_F(SweepScript, KillsWhatIsLeftOfTheSessionsAndNothingElse) {
+    for (const auto& shell : login_shells()) {
+        SCOPED_TRACE(shell);
+        const std::vector<std::string> sleep = {"/usr/bin/sleep", "1000"};
+        Program first(sleep, {{"CMSSH_SESSION", "sess-a"}}, 1, 2);
+        Program second(sleep, {{"CMSSH_SESSION", "sess-b"}}, 1, 2);
+        Program unmarked(sleep, {}, 1, 2);
+        Program of_another(sleep, {{"CMSSH_SESSION", "sess-a"}}, 1, 2);
+        const auto command = sweep_command({{"sess-a", first.pid()},
+                                            {"sess-gone", 999999999},
+                                            {"sess-b", second.pid()},
+                                            {"sess-c", unmarked.pid()},
+                                            {"sess-b", of_another.pid()}});
+        const Ran ran = run_by(shell, command, environment(shell));
+        EXPECT_EQ(ran.exit_code, 0) << ran.errors;
+        EXPECT_EQ(first.wait(), SIGKILL);
+        EXPECT_EQ(second.wait(), SIGKILL);
+        EXPECT_TRUE(unmarked.running());
+        EXPECT_TRUE(of_another.running());
+    }
+}
+
+// As many as Sessions::sweep gives it at once.
+TEST_F(SweepScript, TakesManySessionsAtOnce) {
+    for (const auto& shell : login_shells()) {
+        Program last({"/usr/bin/sleep", "1000"}, {{"CMSSH_SESSION", "sess-zzzzzzzz"}}, 1, 2);
+        std::vector<Leftover> sessions(200, Leftover{.session_id = "sess-aaaaaaaa", .pane_pid = 999999999});
+        sessions.back() = {.session_id = "sess-zzzzzzzz", .pane_pid = last.pid()};
+        const std::string command = sweep_command(sessions);
+        EXPECT_LT(command.size(), 128 * 1024 - 1U) << "one argument of the shell on the server";
+        const Ran ran = run_by(shell, command, environment(shell));
+        EXPECT_EQ(ran.exit_code, 0) << shell << ran.errors;
+        EXPECT_EQ(last.wait(), SIGKILL) << shell << ran.errors;
+    }
+}
+
+}  // namespace
+}  // namespace cmssh::tmux
