@@ -179,7 +179,8 @@ void read_keys(const Entry& entry, const Keys& keys) {
     }
     for (const auto& [name, value] : *table) {
         const Entry child = entry.child(name, value);
-        const auto key = std::find_if(keys.begin(), keys.end(), [&](const Key& it) { return it.name == name.str(); });
+        const auto key =
+            std::find_if(keys.begin(), keys.end(), [wanted = name.str()](const Key& it) { return it.name == wanted; });
         if (key == keys.end()) {
             entry.complaints.add(child.line, child.key + ": unknown key", hint_for_unknown(name.str(), value, keys));
         } else {
