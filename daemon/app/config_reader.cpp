@@ -179,10 +179,10 @@ void read_keys(const Entry& entry, const Keys& keys) {
     }
     for (const auto& [name, value] : *table) {
         const Entry child = entry.child(name, value);
-        const std::string_view word = name.str();
-        const auto key = std::find_if(keys.begin(), keys.end(), [word](const Key& it) { return it.name == word; });
+        const auto key =
+            std::find_if(keys.begin(), keys.end(), [wanted = name.str()](const Key& it) { return it.name == wanted; });
         if (key == keys.end()) {
-            entry.complaints.add(child.line, child.key + ": unknown key", hint_for_unknown(word, value, keys));
+            entry.complaints.add(child.line, child.key + ": unknown key", hint_for_unknown(name.str(), value, keys));
         } else {
             key->read(child);
         }
