@@ -19,8 +19,8 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
+#include <sstream>
 
 #include "daemon/base/event.hpp"
 #include "daemon/base/log.hpp"
@@ -274,7 +274,10 @@ int kill_marked_processes(const std::string& name_and_value) {
             continue;
         }
         std::ifstream file(entry.path() / "environ", std::ios::binary);
-        const std::string environment((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+        // Empty where the process ends meanwhile: the stream keeps the failure to itself.
+        std::ostringstream text;
+        text << file.rdbuf();
+        const std::string environment = text.str();
         for (std::size_t at = 0; at < environment.size();) {
             const std::string_view variable(environment.c_str() + at);
             if (variable == name_and_value) {

@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 #include <stdexcept>
 #include <system_error>
 
@@ -37,7 +37,10 @@ std::string read_file(const std::string& path) {
     if (!file) {
         throw std::runtime_error("cannot read " + path);
     }
-    return {std::istreambuf_iterator<char>(file), {}};
+    // An iterator over the buffer would throw where a file of /proc loses its process.
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
 }
 
 void make_dirs(const std::string& path) {

@@ -17,7 +17,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <ostream>
 #include <set>
@@ -67,6 +66,14 @@ std::vector<char*> pointers(const Words& words) {
     return list;
 }
 
+// Empty where there is no such process.
+std::string read_proc(pid_t pid, const char* name) {
+    std::ifstream file("/proc/" + std::to_string(pid) + '/' + name);
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
+}
+
 struct Stat {
     char state = '\0';
     pid_t parent = 0;
@@ -74,8 +81,7 @@ struct Stat {
 
 // nullopt: no such process.
 std::optional<Stat> stat_of(pid_t pid) {
-    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    const std::string text = read_proc(pid, "stat");
     // The name in parentheses may hold anything.
     const auto end = text.rfind(')');
     if (end == std::string::npos) {
@@ -245,8 +251,7 @@ bool alive(pid_t pid) {
 }
 
 std::string command_line(pid_t pid) {
-    std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline");
-    std::string text{std::istreambuf_iterator<char>(file), {}};
+    std::string text = read_proc(pid, "cmdline");
     while (text.ends_with('\0')) {
         text.pop_back();
     }

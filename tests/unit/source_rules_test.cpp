@@ -49,6 +49,8 @@ const std::vector<Ban>& bans_everywhere() {
         {"asio::detached", std::regex(R"(\basio::detached\b)")},
         // g++ 12.2 at -O2 and -O3 ends such a coroutine with an illegal instruction: name the value first.
         {"co_await in a condition", std::regex(R"(\b(if|while)\s*\(.*\bco_await\b)")},
+        // Throws through its user where the process behind a file of /proc ends: use operator<<(rdbuf()).
+        {"std::istreambuf_iterator", std::regex(R"(\bistreambuf_iterator\b)")},
         {"popen()", std::regex(R"((^|[^\w.>])popen\s*\()")},
         {"system()", std::regex(R"((^|[^\w.>])system\s*\()")},
     };
