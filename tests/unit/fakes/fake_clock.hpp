@@ -31,6 +31,9 @@ public:
     }
     [[nodiscard]] std::unique_ptr<Timer> make_timer() override { return std::make_unique<FakeTimer>(*this); }
 
+    // For tests that nothing is kept of a wait that is over.
+    [[nodiscard]] int timers() const { return timers_; }
+
     // Runs what is ready until nothing is.
     void run_ready() {
         io_.restart();
@@ -55,8 +58,11 @@ public:
 private:
     class FakeTimer final : public Timer {
     public:
-        explicit FakeTimer(FakeClock& clock) : clock_(clock), timer_(clock.io_) {}
-        ~FakeTimer() override { EXPECT_FALSE(waiting_) << "a timer was destroyed while somebody waits on it"; }
+        explicit FakeTimer(FakeClock& clock) : clock_(clock), timer_(clock.io_) { ++clock_.timers_; }
+        ~FakeTimer() override {
+            --clock_.timers_;
+            EXPECT_FALSE(waiting_) << "a timer was destroyed while somebody waits on it";
+        }
 
         asio::awaitable<bool> wait_until(Instant deadline) override {
             EXPECT_FALSE(waiting_) << "two wait on one timer";
@@ -117,6 +123,7 @@ private:
     asio::io_context& io_;
     Instant now_ = kStart;
     std::set<FakeTimer*> armed_;
+    int timers_ = 0;
 };
 
 // What a coroutine that was started gave, once it has ended.

@@ -9,7 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -58,6 +60,21 @@ private:
 // Nothing here takes a second.
 constexpr std::chrono::milliseconds kHangs = std::chrono::seconds(20);
 
+// Whether there is something to read, or the end, before whatever waits here is called hanging.
+inline bool readable_soon(int descriptor) {
+    const auto deadline = std::chrono::steady_clock::now() + kHangs;
+    for (;;) {
+        const auto left =
+            std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+        pollfd polled{descriptor, POLLIN, 0};
+        const int count = ::poll(&polled, 1, std::max(0, static_cast<int>(left.count())));
+        // A SIGCHLD may interrupt it.
+        if (count >= 0 || errno != EINTR) {
+            return count == 1;
+        }
+    }
+}
+
 using Environment = std::map<std::string, std::string>;
 
 // A process that leads a session of its own.
@@ -101,8 +118,7 @@ public:
     // As waitpid gives it.
     int wait() {
         const UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
-        pollfd exited{pidfd.get(), POLLIN, 0};
-        if (::poll(&exited, 1, static_cast<int>(kHangs.count())) != 1) {
+        if (!readable_soon(pidfd.get())) {
             throw std::runtime_error("the process did not end");
         }
         int status = 0;
@@ -160,8 +176,11 @@ inline Ran run_program(std::vector<std::string> argv, const Environment& environ
     while (polled[0].fd >= 0 || polled[1].fd >= 0) {
         const auto left =
             std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-        if (left.count() <= 0 || ::poll(polled.data(), polled.size(), static_cast<int>(left.count())) < 0) {
+        if (left.count() <= 0) {
             throw std::runtime_error(name + " did not end");
+        }
+        if (::poll(polled.data(), polled.size(), static_cast<int>(left.count())) <= 0) {
+            continue;
         }
         for (std::size_t i = 0; i < polled.size(); ++i) {
             if (polled[i].fd < 0 || polled[i].revents == 0) {
