@@ -71,6 +71,10 @@ Result<std::optional<ListenSocket>> ListenSocket::take_over() {
 
 Result<std::optional<ListenSocket>> ListenSocket::bind(const std::string& path) {
     sockaddr_un address{};
+    if (path.empty()) {
+        // bind() would choose an abstract name, which other users can connect to.
+        return unusable("--socket", "expected a path, got none");
+    }
     if (path.size() >= sizeof(address.sun_path)) {
         return unusable(path,
                         "is " + std::to_string(path.size()) + " bytes long, and a socket's path has at most " +
@@ -109,7 +113,9 @@ Result<std::optional<ListenSocket>> ListenSocket::bind(const std::string& path) 
                         failure == ENOENT ? "make the directory, or give another --socket" : "");
     }
     if (::listen(socket.fd_.get(), SOMAXCONN) != 0 || ::lstat(path.c_str(), &status) != 0) {
-        return unusable(path, std::strerror(errno));
+        Error error = unusable(path, std::strerror(errno));
+        ::unlink(path.c_str());
+        return error;
     }
     socket.device_ = status.st_dev;
     socket.inode_ = status.st_ino;

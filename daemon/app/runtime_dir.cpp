@@ -17,7 +17,12 @@ Error unusable(const std::string& path, const std::string& problem, std::string 
 
 }  // namespace
 
-Result<UniqueFd> open_private_dir(const std::string& path, bool make_parents) {
+Result<UniqueFd> open_private_dir(const std::string& given, bool make_parents) {
+    // With a slash at its end the path of a symlink is that of the directory behind it.
+    std::string path = given;
+    while (path.size() > 1 && path.ends_with('/')) {
+        path.pop_back();
+    }
     if (make_parents) {
         for (auto slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
             // One that cannot be made shows at the last step.
@@ -25,7 +30,7 @@ Result<UniqueFd> open_private_dir(const std::string& path, bool make_parents) {
         }
     }
     if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
-        return unusable(path, std::strerror(errno));
+        return unusable(path, std::strerror(errno), "set XDG_RUNTIME_DIR and XDG_STATE_HOME to directories of your own");
     }
     UniqueFd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!dir) {
