@@ -58,6 +58,11 @@ public:
     virtual void release() = 0;
 };
 
+// For giving up a login that is under way.
+struct LoginInterrupt {
+    std::function<void()> end;  // set while there is something to end
+};
+
 struct LaunchRequest {
     SshRoute route;
     ServerKey key;
@@ -65,6 +70,7 @@ struct LaunchRequest {
     std::string control_path;
     std::optional<std::string> auth_sock;
     Instant deadline;
+    std::shared_ptr<LoginInterrupt> interrupt;  // shared with who may give the login up; may be null
 };
 
 class MasterLauncher {
