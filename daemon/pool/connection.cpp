@@ -88,6 +88,7 @@ void Connection::act(ConnectionMachine::Action action) {
             return;
         case ConnectionMachine::Action::LogIn:
             ++attempts_;
+            attempt_error_.reset();
             tasks_.spawn(key_text_, log_in());
             return;
         case ConnectionMachine::Action::EndMaster:
@@ -160,7 +161,8 @@ asio::awaitable<void> Connection::log_in() {
 asio::awaitable<Result<void>> Connection::log_in_once() {
     set_phase("queued");
     auto slot = co_await services_.slots.acquire();
-    while (master_ != nullptr) {
+    // Of an earlier attempt that was given up.
+    while (master_ != nullptr || login_ != nullptr) {
         co_await changed_.wait_until(connect_deadline());
     }
     tmux_error_.reset();
@@ -172,7 +174,10 @@ asio::awaitable<Result<void>> Connection::log_in_once() {
     request.auth_sock = wanted_auth_sock_ ? wanted_auth_sock_ : good_auth_sock_;
     request.deadline = connect_deadline();
     request.on_login = [this] { set_phase("connecting"); };
+    request.interrupt = login_ = std::make_shared<LoginInterrupt>();
     auto launched = co_await services_.launcher.launch(std::move(request));
+    login_.reset();
+    changed_.notify_all();
     if (!launched) {
         co_return std::move(launched).error();
     }
@@ -366,7 +371,8 @@ asio::awaitable<Result<Connection::Ready>> Connection::wait_for_login(Want& want
     }
     if (!has_master()) {
         Error error{.kind = ErrorKind::Cancelled,
-                    .message = key_text_ + " was disconnected while it was being connected"};
+                    .message = key_text_ + " was disconnected while it was being connected",
+                    .hint = "cmctl connect"};
         error.server = key_text_;
         co_return error;
     }
@@ -467,6 +473,9 @@ asio::awaitable<void> Connection::check() {
 
 asio::awaitable<Result<void>> Connection::disconnect(bool force, Instant deadline) {
     feed(ConnectionMachine::DisconnectAsked{.force = force});
+    if (login_ != nullptr && login_->end) {
+        login_->end();
+    }
     while (machine_.state() == ConnectionMachine::State::Draining && !shutting_down_) {
         const bool in_time = co_await changed_.wait_until(deadline);
         if (!in_time) {

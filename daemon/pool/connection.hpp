@@ -158,6 +158,7 @@ private:
     std::optional<std::string> wanted_auth_sock_;  // of the call that wants the next login
     std::optional<std::string> good_auth_sock_;    // of the last login that worked; in memory only
     std::uint64_t attempts_ = 0;                   // logins begun
+    std::shared_ptr<LoginInterrupt> login_;        // set while a login is under way; shared with the launcher
     std::optional<Error> attempt_error_;           // of the last one that ended
     std::optional<Error> tmux_error_;              // of the last try to open the channel
     std::string phase_;

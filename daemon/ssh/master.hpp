@@ -58,6 +58,11 @@ public:
     virtual void release() = 0;
 };
 
+// For giving up a login that is under way.
+struct LoginInterrupt {
+    std::function<void()> end;  // set while there is something to end
+};
+
 struct LaunchRequest {
     SshRoute route;
     ServerKey key;
@@ -66,6 +71,7 @@ struct LaunchRequest {
     std::optional<std::string> auth_sock;
     Instant deadline;
     std::function<void()> on_login = {};  // called when a login begins: no master was there to be adopted
+    std::shared_ptr<LoginInterrupt> interrupt;  // shared with who may give the login up; may be null
 };
 
 class MasterLauncher {

@@ -272,7 +272,13 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
         ::unlink(log_file.c_str());
         co_return std::move(child).error();
     }
+    if (request.interrupt) {
+        request.interrupt->end = [&child = **child] { child.kill_group(); };
+    }
     const auto status = co_await (*child)->wait_until(request.deadline);
+    if (request.interrupt) {
+        request.interrupt->end = nullptr;
+    }
     if (!status) {
         (*child)->kill_group();
     }

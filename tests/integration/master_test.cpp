@@ -1,0 +1,314 @@
+// The ssh process behind a connection, and its control path: whatever stands there already.
+#include <gtest/gtest.h>
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "tests/support/world.hpp"
+
+namespace cmssh::test {
+namespace {
+
+const Words kLong = {"sleep", "1000"};
+constexpr const char* kShortTimeout = "[pool]\nconnect_timeout = \"1s\"\n";
+
+// A socket that is bound to a path, and stays there as a file when this is closed.
+class PathSocket {
+public:
+    explicit PathSocket(const std::string& path)
+        : fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+        if (::bind(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+            throw std::runtime_error(path + ": " + std::strerror(errno));
+        }
+    }
+    void listen() { ASSERT_EQ(::listen(fd_.get(), 64), 0); }
+    // Takes one caller where there is one, and hangs up on it.
+    bool hang_up_on_one() {
+        const UniqueFd caller(::accept(fd_.get(), nullptr, nullptr));
+        return static_cast<bool>(caller);
+    }
+
+private:
+    UniqueFd fd_;
+};
+
+SshdOptions one_server() {
+    SshdOptions options;
+    options.servers = 1;
+    return options;
+}
+
+std::string control_path(World& world) {
+    return world.daemon.runtime_dir() + "/cm-ssh-" + world.key("127.0.0.1");
+}
+
+Json refused_start(World& world) {
+    const Json error = world.rpc().refusal("start", {{"ctx", "server-1"}, {"command", kLong}});
+    EXPECT_EQ(error.at("data").at("kind"), "connect_failed") << error;
+    EXPECT_NE(error.at("data").value("hint", "").find(control_path(world)), std::string::npos) << error;
+    return error;
+}
+
+// The start works once what stood on the path is out of the way.
+void expect_start_after_removal(World& world) {
+    ASSERT_TRUE(std::filesystem::remove(control_path(world)));
+    EXPECT_EQ(world.start("server-1", kLong).at("reused"), false);
+}
+
+TEST(Master, ListensOnAReadablePathThatIsTheUsersAlone) {
+    World world(one_server());
+    const Json connection = world.start("server-1", kLong).at("connection");
+    EXPECT_EQ(connection.at("control_path"), control_path(world));
+    struct stat status {};
+    ASSERT_EQ(::lstat(control_path(world).c_str(), &status), 0);
+    EXPECT_TRUE(S_ISSOCK(status.st_mode));
+    EXPECT_EQ(status.st_mode & 0777U, 0600U);
+    EXPECT_EQ(connection.at("adopted"), false);
+    EXPECT_TRUE(alive(connection.at("master_pid")));
+}
+
+TEST(Master, ListensOnAPathThatTheAliasIsNotPartOf) {
+    World world(one_server());
+    const std::string alias(60, 'a');
+    world.sshd.add_ssh_config("Host " + alias + "\n    HostName 127.0.0.1\n");
+    EXPECT_EQ(world.start(alias, kLong).at("connection").at("control_path"), control_path(world));
+}
+
+// ssh itself makes short addresses of long ones, so that it is the user's name that is long here.
+TEST(Master, ListensOnAShortPathWhereTheNameIsLong) {
+    if (!Sshd::can_have_other_user()) {
+        GTEST_SKIP() << "another user for the sshd alone needs root and a mount namespace";
+    }
+    SshdOptions options = one_server();
+    options.other_user = std::string(60, 'u');
+    World world(options);
+    const Json started = world.start(options.other_user + "@server-1", kLong);
+    EXPECT_EQ(started.at("connection").at("server").at("user"), options.other_user);
+    const std::string path = started.at("connection").at("control_path");
+    const std::string name = path.substr(path.rfind('/') + 1);
+    EXPECT_TRUE(name.starts_with("cm-ssh-")) << path;
+    EXPECT_EQ(name.size(), 7U + 16U) << path;
+    EXPECT_EQ(name.find_first_not_of("0123456789abcdef", 7), std::string::npos) << path;
+    EXPECT_TRUE(exists(path));
+    EXPECT_EQ(world.start(options.other_user + "@server-1", kLong).at("reused"), true);
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
+TEST(Master, ListensWhereTheConfigSays) {
+    const TempDir elsewhere;
+    World world(one_server(), "[pool]\ncontrol_path = \"" + elsewhere.path() + "/cm-ssh-%r@%h:%p\"\n");
+    const Json started = world.start("server-1", kLong);
+    EXPECT_EQ(started.at("connection").at("control_path"), elsewhere.path() + "/cm-ssh-" + world.key("127.0.0.1"));
+    EXPECT_TRUE(exists(elsewhere.path() + "/cm-ssh-" + world.key("127.0.0.1")));
+}
+
+TEST(Master, CanBeUsedByPlainSsh) {
+    World world(one_server());
+    const std::string path = world.start("server-1", kLong).at("connection").at("control_path");
+    const auto output = run(
+        {"ssh", "-F", world.sshd.ssh_config(), "-S", path, "-o", "ProxyCommand=false", "server-1", "echo", "hello"});
+    EXPECT_EQ(output.output, "hello\n") << output.errors;
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
+TEST(Master, IsNotWhatTheUsersSshConfigWouldMakeOfIt) {
+    World world(one_server());
+    const std::string canary = world.dir / "canary";
+    world.sshd.add_ssh_config("Host server-1\n    ControlMaster auto\n    ControlPath " + (world.dir / "own") +
+                              "\n    ControlPersist no\n    RemoteCommand touch " + canary +
+                              "\n    RequestTTY force\n    PermitLocalCommand yes\n    LocalCommand touch " + canary +
+                              "\n    LocalForward " + (world.dir / "forward") +
+                              " 127.0.0.1:1\n    ForwardAgent yes\n    LogLevel QUIET\n    BatchMode no\n");
+    EXPECT_EQ(world.start("server-1", kLong).at("reused"), false);
+    EXPECT_EQ(world.start("server-1", kLong).at("reused"), true);
+    EXPECT_TRUE(exists(control_path(world)));
+    EXPECT_FALSE(exists(world.dir / "own"));
+    EXPECT_FALSE(exists(world.dir / "forward"));
+    EXPECT_FALSE(exists(canary));
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
+TEST(Master, LeavesNothingBehindWhenItIsEnded) {
+    World world(one_server());
+    const pid_t master = world.start("server-1", kLong).at("connection").at("master_pid");
+    const Json connection = world.rpc().call("disconnect", {{"ctx", "server-1"}}).at("connection");
+    EXPECT_EQ(connection.at("state"), "idle");
+    EXPECT_TRUE(connection.at("master_pid").is_null());
+    EXPECT_FALSE(alive(master));
+    EXPECT_EQ(world.daemon.control_sockets(), Words{});
+    for (const auto& entry : std::filesystem::directory_iterator(world.daemon.runtime_dir())) {
+        EXPECT_NE(entry.path().extension(), ".log") << entry.path();
+    }
+}
+
+TEST(ControlPath, WithAStaleSocketIsTakenOver) {
+    World world(one_server());
+    { const PathSocket stale(control_path(world)); }
+    ASSERT_TRUE(exists(control_path(world)));
+    EXPECT_EQ(world.start("server-1", kLong).at("reused"), false);
+    EXPECT_EQ(world.connection(world.key("127.0.0.1")).at("adopted"), false);
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
+TEST(ControlPath, OfAKilledMasterIsTakenOver) {
+    World world(one_server());
+    const std::string id = world.start_id("server-1", kLong);
+    const pid_t master = world.connection(world.key("127.0.0.1")).at("master_pid");
+    ASSERT_EQ(world.rpc().call("kill", {{"session", id}}).at("session").at("state"), "killed");
+    world.daemon.crash();
+    ASSERT_EQ(::kill(master, SIGKILL), 0);
+    ASSERT_TRUE(wait_until([&] { return !alive(master); }));
+    ASSERT_TRUE(exists(control_path(world))) << "a killed ssh leaves its socket";
+    world.start_daemon();
+    EXPECT_EQ(world.start("server-1", kLong).at("reused"), false);
+    EXPECT_EQ(world.sshd.logins(), 2);
+}
+
+class SomebodysMaster : public ::testing::Test {
+protected:
+    // What a person may have left running there.
+    pid_t start_plain_ssh() {
+        const auto output = run({"ssh", "-F", world.sshd.ssh_config(), "-fNM", "-S", control_path(world), "-o",
+                                 "ControlPersist=10m", "server-1"});
+        EXPECT_EQ(output.status.code, 0) << output.errors;
+        for (const pid_t pid : children_of(::getpid())) {
+            if (command_line(pid).find(control_path(world)) != std::string::npos) {
+                return pid;
+            }
+        }
+        throw std::runtime_error("no ssh runs");
+    }
+
+    World world{one_server(), kShortTimeout};
+};
+
+TEST_F(SomebodysMaster, IsUsedInsteadOfALogin) {
+    const pid_t master = start_plain_ssh();
+    const Json started = world.start("server-1", kLong);
+    EXPECT_EQ(started.at("reused"), true);
+    EXPECT_EQ(started.at("connection").at("adopted"), true);
+    EXPECT_EQ(started.at("connection").at("master_pid"), master);
+    EXPECT_EQ(started.at("connection").at("handshakes"), 0);
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
+TEST_F(SomebodysMaster, ThatDiesIsReplacedByALogin) {
+    const pid_t master = start_plain_ssh();
+    const std::string id = world.start_id("server-1", kLong);
+    ASSERT_EQ(::kill(master, SIGKILL), 0);
+    ASSERT_TRUE(wait_until([&] { return world.connection(world.key("127.0.0.1")).at("handshakes") == 1; }));
+    EXPECT_TRUE(world.becomes(id, "running"));
+    EXPECT_EQ(world.connection(world.key("127.0.0.1")).at("adopted"), false);
+}
+
+TEST_F(SomebodysMaster, ThatIsStoppedIsLeftAlone) {
+    const pid_t master = start_plain_ssh();
+    ASSERT_EQ(::kill(master, SIGSTOP), 0);
+    refused_start(world);
+    EXPECT_TRUE(alive(master));
+    EXPECT_TRUE(exists(control_path(world)));
+    EXPECT_EQ(world.sshd.logins(), 1);
+    ASSERT_EQ(::kill(master, SIGCONT), 0);
+    EXPECT_EQ(world.start("server-1", kLong).at("connection").at("master_pid"), master);
+}
+
+// Its process answers, but nothing comes back from the server.
+TEST_F(SomebodysMaster, OnADeadPathIsLeftAlone) {
+    const pid_t master = start_plain_ssh();
+    const std::vector<pid_t> server_side = children_of(world.sshd.pid());
+    ASSERT_FALSE(server_side.empty());
+    std::for_each(server_side.begin(), server_side.end(), [](pid_t pid) { ::kill(pid, SIGSTOP); });
+    refused_start(world);
+    EXPECT_TRUE(alive(master));
+    EXPECT_TRUE(exists(control_path(world)));
+    std::for_each(server_side.begin(), server_side.end(), [](pid_t pid) { ::kill(pid, SIGCONT); });
+    EXPECT_EQ(world.start("server-1", kLong).at("connection").at("master_pid"), master);
+}
+
+TEST(ControlPath, WithAnotherUsersSocketIsNotConnectedTo) {
+    if (::geteuid() != 0) {
+        GTEST_SKIP() << "only root can give a socket away";
+    }
+    World world(one_server());
+    PathSocket foreign(control_path(world));
+    foreign.listen();
+    constexpr uid_t kNobody = 65534;
+    ASSERT_EQ(::chown(control_path(world).c_str(), kNobody, kNobody), 0);
+    const Json error = refused_start(world);
+    EXPECT_NE(error.at("message").get<std::string>().find("65534"), std::string::npos) << error;
+    EXPECT_FALSE(foreign.hang_up_on_one()) << "somebody has connected";
+    EXPECT_TRUE(exists(control_path(world)));
+    EXPECT_EQ(world.sshd.logins(), 0);
+    expect_start_after_removal(world);
+}
+
+TEST(ControlPath, WithASymlinkIsNotFollowed) {
+    World world(one_server());
+    PathSocket aside(world.dir / "aside");
+    aside.listen();
+    for (const auto& target : {world.dir / "aside", world.dir / "nowhere"}) {
+        ASSERT_EQ(::symlink(target.c_str(), control_path(world).c_str()), 0);
+        refused_start(world);
+        EXPECT_FALSE(aside.hang_up_on_one()) << "somebody has connected";
+        EXPECT_FALSE(exists(world.dir / "nowhere"));
+        ASSERT_TRUE(std::filesystem::is_symlink(control_path(world)));
+        ASSERT_TRUE(std::filesystem::remove(control_path(world)));
+    }
+    EXPECT_EQ(world.sshd.logins(), 0);
+}
+
+TEST(ControlPath, WithAFileOrDirectoryIsLeftAsItIs) {
+    World world(one_server());
+    write_file(control_path(world), "somebody's");
+    refused_start(world);
+    EXPECT_EQ(read_file(control_path(world)), "somebody's");
+    ASSERT_TRUE(std::filesystem::remove(control_path(world)));
+    make_dirs(control_path(world));
+    refused_start(world);
+    EXPECT_EQ(world.sshd.logins(), 0);
+    expect_start_after_removal(world);
+}
+
+TEST(ControlPath, WithASilentSocketIsLeftAlone) {
+    World world(one_server(), kShortTimeout);
+    PathSocket silent(control_path(world));
+    silent.listen();
+    refused_start(world);
+    EXPECT_TRUE(exists(control_path(world)));
+    EXPECT_EQ(world.sshd.logins(), 0);
+}
+
+// ssh would log in, find the path taken, and stay connected for ever without being anybody's master.
+TEST(ControlPath, WithASocketThatHangsUpLeavesNoSshBehind) {
+    World world(one_server());
+    PathSocket rude(control_path(world));
+    rude.listen();
+    const int call = world.rpc().send("start", {{"ctx", "server-1"}, {"command", kLong}});
+    std::optional<Json> reply;
+    ASSERT_TRUE(wait_until([&] {
+        rude.hang_up_on_one();
+        try {
+            reply = world.rpc().reply(call, in(0ms));
+        } catch (const RpcFailure&) {
+        }
+        return reply.has_value();
+    }));
+    EXPECT_EQ(reply->at("error").at("data").at("kind"), "connect_failed") << *reply;
+    EXPECT_TRUE(exists(control_path(world)));
+    EXPECT_TRUE(wait_until([&] { return world.daemon.ssh_processes().empty(); }));
+    EXPECT_EQ(world.stats().at("total_refs"), 0);
+}
+
+}  // namespace
+}  // namespace cmssh::test
