@@ -30,7 +30,8 @@ Result<UniqueFd> open_private_dir(const std::string& given, bool make_parents) {
         }
     }
     if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
-        return unusable(path, std::strerror(errno), "set XDG_RUNTIME_DIR and XDG_STATE_HOME to directories of your own");
+        return unusable(path, std::strerror(errno),
+                        "set XDG_RUNTIME_DIR and XDG_STATE_HOME to directories of your own");
     }
     UniqueFd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!dir) {
