@@ -12,6 +12,7 @@
 #include "daemon/app/config.hpp"
 #include "daemon/base/log.hpp"
 #include "daemon/base/random.hpp"
+#include "protocol/names.hpp"
 #include "protocol/server_key.hpp"
 
 namespace cmssh {
@@ -91,6 +92,7 @@ void Daemon::watch_signals() {
             // Asked twice: whoever asks has no more patience. Masters and sessions live on all the same.
             ::_exit(0);
         } else {
+            log_info("cmsshd", "asked to stop by SIG" + signal_name(signal));
             request_stop();
         }
         watch_signals();

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "daemon/base/log.hpp"
 #include "daemon/ssh/ssh_aliases.hpp"
 #include "protocol/methods.hpp"
 #include "protocol/names.hpp"
@@ -299,6 +300,7 @@ asio::awaitable<Result<Json>> Handlers::shutdown(Call call) {
     if (const auto params = api::read<api::Empty>(call.params); !params) {
         co_return params.error();
     }
+    log_info("cmsshd", "asked to stop by a client");
     control_.request_stop();
     co_return Json::object();
 }
