@@ -17,9 +17,12 @@ Daemon::Daemon(const TempDir& dir, std::string ssh_config) : dir_(dir), ssh_conf
     for (const char* name : {"home", "run", "state", "config/cmssh"}) {
         make_dirs(dir_ / name);
     }
-    environment_ = {"HOME=" + (dir_ / "home"), "XDG_RUNTIME_DIR=" + (dir_ / "run"),
-                    "XDG_STATE_HOME=" + (dir_ / "state"), "XDG_CONFIG_HOME=" + (dir_ / "config"),
-                    std::string("PATH=") + kPath, "LANG=C.UTF-8"};
+    environment_ = {"HOME=" + (dir_ / "home"),
+                    "XDG_RUNTIME_DIR=" + (dir_ / "run"),
+                    "XDG_STATE_HOME=" + (dir_ / "state"),
+                    "XDG_CONFIG_HOME=" + (dir_ / "config"),
+                    std::string("PATH=") + kPath,
+                    "LANG=C.UTF-8"};
     for (const char* name : {"ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS"}) {
         if (const char* value = std::getenv(name)) {
             environment_.push_back(std::string(name) + '=' + value);
