@@ -43,12 +43,6 @@ private:
     UniqueFd fd_;
 };
 
-SshdOptions one_server() {
-    SshdOptions options;
-    options.servers = 1;
-    return options;
-}
-
 std::string control_path(World& world) {
     return world.daemon.runtime_dir() + "/cm-ssh-" + world.key("127.0.0.1");
 }
@@ -67,7 +61,7 @@ void expect_start_after_removal(World& world) {
 }
 
 TEST(Master, ListensOnAReadablePathThatIsTheUsersAlone) {
-    World world(one_server());
+    World world(servers(1));
     const Json connection = world.start("server-1", kLong).at("connection");
     EXPECT_EQ(connection.at("control_path"), control_path(world));
     struct stat status {};
@@ -79,7 +73,7 @@ TEST(Master, ListensOnAReadablePathThatIsTheUsersAlone) {
 }
 
 TEST(Master, ListensOnAPathThatTheAliasIsNotPartOf) {
-    World world(one_server());
+    World world(servers(1));
     const std::string alias(60, 'a');
     world.sshd.add_ssh_config("Host " + alias + "\n    HostName 127.0.0.1\n");
     EXPECT_EQ(world.start(alias, kLong).at("connection").at("control_path"), control_path(world));
@@ -90,7 +84,7 @@ TEST(Master, ListensOnAShortPathWhereTheNameIsLong) {
     if (!Sshd::can_have_other_user()) {
         GTEST_SKIP() << "another user for the sshd alone needs root and a mount namespace";
     }
-    SshdOptions options = one_server();
+    SshdOptions options = servers(1);
     options.other_user = std::string(60, 'u');
     World world(options);
     const Json started = world.start(options.other_user + "@server-1", kLong);
@@ -107,14 +101,14 @@ TEST(Master, ListensOnAShortPathWhereTheNameIsLong) {
 
 TEST(Master, ListensWhereTheConfigSays) {
     const TempDir elsewhere;
-    World world(one_server(), "[pool]\ncontrol_path = \"" + elsewhere.path() + "/cm-ssh-%r@%h:%p\"\n");
+    World world(servers(1), "[pool]\ncontrol_path = \"" + elsewhere.path() + "/cm-ssh-%r@%h:%p\"\n");
     const Json started = world.start("server-1", kLong);
     EXPECT_EQ(started.at("connection").at("control_path"), elsewhere.path() + "/cm-ssh-" + world.key("127.0.0.1"));
     EXPECT_TRUE(exists(elsewhere.path() + "/cm-ssh-" + world.key("127.0.0.1")));
 }
 
 TEST(Master, CanBeUsedByPlainSsh) {
-    World world(one_server());
+    World world(servers(1));
     const std::string path = world.start("server-1", kLong).at("connection").at("control_path");
     const auto output = run(
         {"ssh", "-F", world.sshd.ssh_config(), "-S", path, "-o", "ProxyCommand=false", "server-1", "echo", "hello"});
@@ -123,7 +117,7 @@ TEST(Master, CanBeUsedByPlainSsh) {
 }
 
 TEST(Master, IsNotWhatTheUsersSshConfigWouldMakeOfIt) {
-    World world(one_server());
+    World world(servers(1));
     const std::string canary = world.dir / "canary";
     world.sshd.add_ssh_config("Host server-1\n    ControlMaster auto\n    ControlPath " + (world.dir / "own") +
                               "\n    ControlPersist no\n    RemoteCommand touch " + canary +
@@ -140,7 +134,7 @@ TEST(Master, IsNotWhatTheUsersSshConfigWouldMakeOfIt) {
 }
 
 TEST(Master, LeavesNothingBehindWhenItIsEnded) {
-    World world(one_server());
+    World world(servers(1));
     const pid_t master = world.start("server-1", kLong).at("connection").at("master_pid");
     const Json connection = world.rpc().call("disconnect", {{"ctx", "server-1"}}).at("connection");
     EXPECT_EQ(connection.at("state"), "idle");
@@ -153,7 +147,7 @@ TEST(Master, LeavesNothingBehindWhenItIsEnded) {
 }
 
 TEST(ControlPath, WithAStaleSocketIsTakenOver) {
-    World world(one_server());
+    World world(servers(1));
     { const PathSocket stale(control_path(world)); }
     ASSERT_TRUE(exists(control_path(world)));
     EXPECT_EQ(world.start("server-1", kLong).at("reused"), false);
@@ -162,7 +156,7 @@ TEST(ControlPath, WithAStaleSocketIsTakenOver) {
 }
 
 TEST(ControlPath, OfAKilledMasterIsTakenOver) {
-    World world(one_server());
+    World world(servers(1));
     const std::string id = world.start_id("server-1", kLong);
     const pid_t master = world.connection(world.key("127.0.0.1")).at("master_pid");
     ASSERT_EQ(world.rpc().call("kill", {{"session", id}}).at("session").at("state"), "killed");
@@ -190,7 +184,7 @@ protected:
         throw std::runtime_error("no ssh runs");
     }
 
-    World world{one_server(), kShortTimeout};
+    World world{servers(1), kShortTimeout};
 };
 
 TEST_F(SomebodysMaster, IsUsedInsteadOfALogin) {
@@ -240,7 +234,7 @@ TEST(ControlPath, WithAnotherUsersSocketIsNotConnectedTo) {
     if (::geteuid() != 0) {
         GTEST_SKIP() << "only root can give a socket away";
     }
-    World world(one_server());
+    World world(servers(1));
     PathSocket foreign(control_path(world));
     foreign.listen();
     constexpr uid_t kNobody = 65534;
@@ -254,7 +248,7 @@ TEST(ControlPath, WithAnotherUsersSocketIsNotConnectedTo) {
 }
 
 TEST(ControlPath, WithASymlinkIsNotFollowed) {
-    World world(one_server());
+    World world(servers(1));
     PathSocket aside(world.dir / "aside");
     aside.listen();
     for (const auto& target : {world.dir / "aside", world.dir / "nowhere"}) {
@@ -269,7 +263,7 @@ TEST(ControlPath, WithASymlinkIsNotFollowed) {
 }
 
 TEST(ControlPath, WithAFileOrDirectoryIsLeftAsItIs) {
-    World world(one_server());
+    World world(servers(1));
     write_file(control_path(world), "somebody's");
     refused_start(world);
     EXPECT_EQ(read_file(control_path(world)), "somebody's");
@@ -281,7 +275,7 @@ TEST(ControlPath, WithAFileOrDirectoryIsLeftAsItIs) {
 }
 
 TEST(ControlPath, WithASilentSocketIsLeftAlone) {
-    World world(one_server(), kShortTimeout);
+    World world(servers(1), kShortTimeout);
     PathSocket silent(control_path(world));
     silent.listen();
     refused_start(world);
@@ -291,7 +285,7 @@ TEST(ControlPath, WithASilentSocketIsLeftAlone) {
 
 // ssh would log in, find the path taken, and stay connected for ever without being anybody's master.
 TEST(ControlPath, WithASocketThatHangsUpLeavesNoSshBehind) {
-    World world(one_server());
+    World world(servers(1));
     PathSocket rude(control_path(world));
     rude.listen();
     const int call = world.rpc().send("start", {{"ctx", "server-1"}, {"command", kLong}});

@@ -13,12 +13,6 @@ namespace {
 
 const Words kLong = {"sleep", "1000"};
 
-SshdOptions servers(int count) {
-    SshdOptions options;
-    options.servers = count;
-    return options;
-}
-
 TEST(Pool, KeepsOneConnectionPerUserHostAndPort) {
     if (!Sshd::can_have_other_user()) {
         GTEST_SKIP() << "another user for the sshd alone needs root and a mount namespace";

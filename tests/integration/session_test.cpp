@@ -103,8 +103,7 @@ TEST(Session, ASecondOneUsesTheLoginOfTheFirst) {
 class LoginShell : public ::testing::TestWithParam<const char*> {
 protected:
     static SshdOptions servers() {
-        SshdOptions options;
-        options.servers = 1;
+        SshdOptions options = test::servers(1);
         options.shell[1] = GetParam();
         // Without a locale fish 3.6 takes the bytes of variables for Latin-1.
         options.environment[1] = "LANG=C.UTF-8";

@@ -28,6 +28,12 @@ struct SshdOptions {
     std::string other_user;
 };
 
+[[nodiscard]] inline SshdOptions servers(int count) {
+    SshdOptions options;
+    options.servers = count;
+    return options;
+}
+
 class Sshd {
 public:
     // Several in one directory need different names.
