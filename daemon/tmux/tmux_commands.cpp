@@ -188,9 +188,12 @@ fi
 if command -v "$t" >/dev/null 2>&1; then :; else echo "$k missing"; exit 0; fi
 echo "$k $("$t" -V)"
 echo "$k home $HOME"
-exec "$t" -u -L )sh";
+"$t" -u -L )sh";
     script += sh_quote(config.tmux_socket) + " -C new-session -A -D -s " + keeper_name(ownership) +
               " -f no-output,ignore-size 'exec cat'";
+    // tmux 3.3 keeps a control client for ever whose last output it could not write, and with it the channel and the
+    // master that nobody ends any more. The second cat takes that output when the first has nowhere to put it.
+    script += " | { cat; exec cat >/dev/null; }";
     return for_any_shell(script);
 }
 

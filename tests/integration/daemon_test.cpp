@@ -206,6 +206,10 @@ TEST(DaemonStop, ByACallIsAnswered) {
 
 enum class End { Stop, Crash };
 
+void PrintTo(End end, std::ostream* stream) {
+    *stream << (end == End::Stop ? "AfterAStop" : "AfterACrash");
+}
+
 // What the next daemon finds.
 class NextDaemon : public ::testing::TestWithParam<End> {
 protected:
@@ -260,7 +264,7 @@ TEST_P(NextDaemon, TellsWhatEndedWithoutADaemon) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Daemon, NextDaemon, ::testing::Values(End::Stop, End::Crash),
-                         [](const auto& end) { return end.param == End::Stop ? "AfterAStop" : "AfterACrash"; });
+                         ::testing::PrintToStringParamName());
 
 // Of another machine of the same person, say.
 TEST(OtherDaemon, HasSessionsOfItsOwn) {

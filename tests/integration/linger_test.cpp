@@ -158,12 +158,6 @@ TEST(Disconnect, LetsTheNextStartLogInAnew) {
 
 class Check : public ::testing::Test {
 protected:
-    void signal_servers(int number) {
-        for (const pid_t pid : children_of(world.sshd.pid())) {
-            ASSERT_EQ(::kill(pid, number), 0);
-        }
-    }
-
     World world{servers(1), "[pool]\nhealth_timeout = \"200ms\"\nunhealthy_after = 2\n"};
     const std::string key = world.key("127.0.0.1");
 };
@@ -191,14 +185,14 @@ TEST_F(Check, ConnectsNowhereByItself) {
 TEST_F(Check, TellsADeadPathFromALiveProcess) {
     const std::string id = world.start_id("server-1", kLong);
     const auto check = [this] { return world.rpc().call("check").at("connections").at(0); };
-    signal_servers(SIGSTOP);
+    world.sshd.signal_connections(SIGSTOP);
     EXPECT_EQ(check().at("state"), "up") << "one failure is none";
     const Json degraded = check();
     EXPECT_EQ(degraded.at("state"), "degraded");
     EXPECT_EQ(degraded.at("probes").at("failed"), 2);
     EXPECT_TRUE(degraded.at("last_error").is_object());
     EXPECT_EQ(world.list(), Words{id}) << "answers without the server";
-    signal_servers(SIGCONT);
+    world.sshd.signal_connections(SIGCONT);
     ASSERT_TRUE(wait_until([&] { return check().at("state") == "up"; }));
     EXPECT_EQ(world.session(id).at("state"), "running");
     EXPECT_EQ(world.sshd.logins(), 1);

@@ -7,7 +7,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -220,13 +219,11 @@ TEST_F(SomebodysMaster, ThatIsStoppedIsLeftAlone) {
 // Its process answers, but nothing comes back from the server.
 TEST_F(SomebodysMaster, OnADeadPathIsLeftAlone) {
     const pid_t master = start_plain_ssh();
-    const std::vector<pid_t> server_side = children_of(world.sshd.pid());
-    ASSERT_FALSE(server_side.empty());
-    std::for_each(server_side.begin(), server_side.end(), [](pid_t pid) { ::kill(pid, SIGSTOP); });
+    world.sshd.signal_connections(SIGSTOP);
     refused_start(world);
     EXPECT_TRUE(alive(master));
     EXPECT_TRUE(exists(control_path(world)));
-    std::for_each(server_side.begin(), server_side.end(), [](pid_t pid) { ::kill(pid, SIGCONT); });
+    world.sshd.signal_connections(SIGCONT);
     EXPECT_EQ(world.start("server-1", kLong).at("connection").at("master_pid"), master);
 }
 

@@ -271,7 +271,7 @@ TEST(Reconnect, WaitsForAServerThatIsDown) {
     World world(servers(1));
     const std::string id = world.start_id("server-1", kLong);
     const std::string key = world.key("127.0.0.1");
-    world.sshd.cut_connections();
+    world.sshd.signal_connections(SIGKILL);
     world.sshd.stop();
     EXPECT_TRUE(world.becomes(id, "unreachable"));
     EXPECT_EQ(world.list(), Words{id});
@@ -294,7 +294,7 @@ TEST(Reconnect, WaitsForAServerThatIsDown) {
 TEST(Reconnect, FindsWhatEndedMeanwhile) {
     World world(servers(1));
     const std::string id = world.start_id("server-1", {"sh", "-c", "read line; exit 6"});
-    world.sshd.cut_connections();
+    world.sshd.signal_connections(SIGKILL);
     world.sshd.stop();
     EXPECT_TRUE(world.becomes(id, "unreachable"));
     EXPECT_EQ(world.tmux(1, {"send-keys", "-t", id, "Enter"}).status.code, 0);
@@ -310,7 +310,7 @@ TEST(Reconnect, FindsWhatEndedMeanwhile) {
 TEST(Reconnect, CarriesOutAKillThatWasPending) {
     World world(servers(1));
     const std::string id = world.start_id("server-1", kLong);
-    world.sshd.cut_connections();
+    world.sshd.signal_connections(SIGKILL);
     world.sshd.stop();
     EXPECT_TRUE(world.becomes(id, "unreachable"));
     const Json killed = world.rpc().call("kill", {{"session", id}});

@@ -211,9 +211,24 @@ void Sshd::stop() {
     (void)process_->wait();
 }
 
-void Sshd::cut_connections() const {
-    for (const pid_t pid : children_of(process_->pid())) {
-        ::kill(pid, SIGKILL);
+void Sshd::signal_connections(int number) const {
+    // A connection is a process, or two where sshd separates privileges: the outer one then says [priv], and makes the
+    // inner one a moment after the client has heard that it is in.
+    const auto serves = [](pid_t pid) {
+        const std::string title = command_line(pid);
+        return title.starts_with("sshd: ") && title.find('[') == std::string::npos;
+    };
+    for (const pid_t connection : children_of(process_->pid())) {
+        std::vector<pid_t> inner;
+        (void)wait_until([&] {
+            inner = children_of(connection);
+            std::erase_if(inner, [&](pid_t pid) { return !serves(pid); });
+            return !inner.empty() || serves(connection) || !alive(connection);
+        });
+        for (const pid_t pid : inner) {
+            ::kill(pid, number);
+        }
+        ::kill(connection, number);
     }
 }
 

@@ -63,8 +63,8 @@ public:
     [[nodiscard]] Words environment(int server) const;
     // Nobody can connect any more; who is connected stays.
     void stop();
-    // Ends every connection that there is, at the server's end.
-    void cut_connections() const;
+    // To the processes that serve the connections there are: SIGKILL cuts them, SIGSTOP makes them dead paths.
+    void signal_connections(int number) const;
     // On the same ports.
     void start();
 
