@@ -57,6 +57,9 @@ private:
 // The loop waits for the children; the deadlines are those of a clock that stands still unless the test moves it.
 class ProcessTest : public ::testing::Test {
 protected:
+    // As cmsshd does at its start.
+    ProcessTest() { ::signal(SIGPIPE, SIG_IGN); }
+
     template <typename T>
     T run(asio::awaitable<T> task) {
         const auto outcome = start(std::move(task));
