@@ -1,6 +1,7 @@
 #include "daemon/base/task_group.hpp"
 
 #include <asio/co_spawn.hpp>
+#include <asio/post.hpp>
 
 #include <cassert>
 #include <exception>
@@ -15,7 +16,7 @@ TaskGroup::~TaskGroup() {
 
 void TaskGroup::spawn(std::string name, asio::awaitable<void> task) {
     ++running_;
-    asio::co_spawn(executor_, std::move(task), [this, name = std::move(name)](std::exception_ptr failure) {
+    auto ended = [this, name = std::move(name)](std::exception_ptr failure) {
         if (failure) {
             try {
                 std::rethrow_exception(failure);
@@ -26,6 +27,10 @@ void TaskGroup::spawn(std::string name, asio::awaitable<void> task) {
         if (--running_ == 0) {
             empty_.notify_all();
         }
+    };
+    // co_spawn() alone begins it at once where the loop is what calls us.
+    asio::post(executor_, [executor = executor_, task = std::move(task), ended = std::move(ended)]() mutable {
+        asio::co_spawn(executor, std::move(task), std::move(ended));
     });
 }
 

@@ -14,6 +14,7 @@ namespace {
 constexpr Duration kEndDeadline = std::chrono::seconds(3);
 // A tmux that ends as soon as it is asked is not asked again in a tight loop.
 constexpr Duration kReopenPause = std::chrono::seconds(1);
+constexpr Duration kLongestReopenPause = std::chrono::minutes(1);
 constexpr std::size_t kMaxProbeOutput = 4096;
 
 }  // namespace
@@ -34,6 +35,21 @@ Hold& Hold::operator=(Hold&& other) noexcept {
         connection_ = std::exchange(other.connection_, nullptr);
         kind_ = other.kind_;
     }
+    return *this;
+}
+
+ConnectionUse::ConnectionUse(Connection& connection) : connection_(&connection) {
+    ++connection_->users_;
+}
+
+ConnectionUse::~ConnectionUse() {
+    if (connection_ != nullptr) {
+        --connection_->users_;
+    }
+}
+
+ConnectionUse& ConnectionUse::operator=(ConnectionUse&& other) noexcept {
+    std::swap(connection_, other.connection_);
     return *this;
 }
 
@@ -87,9 +103,9 @@ void Connection::act(ConnectionMachine::Action action) {
         case ConnectionMachine::Action::None:
             return;
         case ConnectionMachine::Action::LogIn:
-            ++attempts_;
-            attempt_error_.reset();
-            tasks_.spawn(key_text_, log_in());
+            login_ = std::make_shared<Login>();
+            login_->auth_sock = wanted_auth_sock_ ? std::exchange(wanted_auth_sock_, std::nullopt) : good_auth_sock_;
+            tasks_.spawn(key_text_, log_in(login_));
             return;
         case ConnectionMachine::Action::EndMaster:
             tasks_.spawn(key_text_, end_master(master_));
@@ -103,8 +119,8 @@ void Connection::change_refs(HoldKind kind, int by) {
     end_if_useless();
 }
 
-void Connection::set_phase(std::string phase) {
-    phase_ = std::move(phase);
+void Connection::set_phase(Login& login, std::string phase) {
+    login.phase = std::move(phase);
     changed_.notify_all();
 }
 
@@ -131,69 +147,64 @@ asio::awaitable<void> Connection::follow_deadline() {
     }
 }
 
-asio::awaitable<void> Connection::log_in() {
-    const std::uint64_t attempt = attempts_;
-    const auto result = co_await log_in_once();
-    if (shutting_down_) {
+Error Connection::stopping() const {
+    return Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
+}
+
+Error Connection::lost() const {
+    Error error{.kind = ErrorKind::MasterLost, .message = "the connection to " + key_text_ + " was lost"};
+    error.server = key_text_;
+    return error;
+}
+
+asio::awaitable<void> Connection::log_in(LoginPtr login) {
+    const auto made = co_await make_master(login);
+    if (shutting_down_ || login->error) {
         co_return;
     }
-    if (attempt != attempts_ || machine_.state() != ConnectionMachine::State::Connecting) {
-        // Disconnected meanwhile. What came up is ended; a later attempt waits for that in log_in_once().
-        if (result) {
-            co_await end_master(master_);
-        }
+    login_.reset();
+    if (!made) {
+        login->error = made.error();
+        note_error(made.error());
+        feed(ConnectionMachine::LoginFailed{.kind = made.error().kind});
         co_return;
     }
-    if (!result) {
-        attempt_error_ = result.error();
-        note_error(result.error());
-        feed(ConnectionMachine::LoginFailed{.kind = result.error().kind});
-        co_return;
-    }
-    attempt_error_.reset();
-    good_auth_sock_ = wanted_auth_sock_;
-    feed(ConnectionMachine::LoggedIn{.adopted = master_->adopted()});
+    good_auth_sock_ = login->auth_sock;
+    feed(ConnectionMachine::LoggedIn{.adopted = login->adopted});
     if (tmux() != nullptr) {
         services_.observer.on_reachable(*this);
+    } else {
+        reopen_tmux_later();
     }
 }
 
-asio::awaitable<Result<void>> Connection::log_in_once() {
-    set_phase("queued");
-    auto slot = co_await services_.slots.acquire();
-    // Of an earlier attempt that was given up.
-    while (master_ != nullptr || login_ != nullptr) {
-        co_await changed_.wait_until(connect_deadline());
+asio::awaitable<Result<void>> Connection::make_master(LoginPtr login) {
+    const auto slot = co_await services_.slots.acquire();
+    // One that was given up is waited for: its ssh, or its master, is at the same control path.
+    while (!login->error && !shutting_down_ && (launching_ || opening_tmux_ || master_ != nullptr)) {
+        co_await changed_.wait();
     }
-    tmux_error_.reset();
-    LaunchRequest request;
-    request.route = route_;
-    request.key = key_;
-    request.dump = dump_;
-    request.control_path = control_path_;
-    request.auth_sock = wanted_auth_sock_ ? wanted_auth_sock_ : good_auth_sock_;
-    request.deadline = connect_deadline();
-    request.on_login = [this] { set_phase("connecting"); };
-    request.interrupt = login_ = std::make_shared<LoginInterrupt>();
-    auto launched = co_await services_.launcher.launch(std::move(request));
-    login_.reset();
+    if (shutting_down_ || login->error) {
+        co_return stopping();
+    }
+    launching_ = true;
+    auto launched = co_await adopt_or_launch(login);
+    launching_ = false;
     changed_.notify_all();
     if (!launched) {
-        co_return std::move(launched).error();
+        co_return launched;
     }
-    if (shutting_down_) {
-        (*launched)->release();
-        co_return Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
+    if (login->error) {
+        co_await end_master(master_);
+        co_return stopping();
     }
-    master_ = std::move(*launched);
-    served_ = master_->adopted();
-    master_since_ = services_.clock.now();
-    tasks_.spawn(key_text_, watch_master(master_));
-    set_phase("opening_tmux");
+    set_phase(*login, "opening_tmux");
     const auto opened = co_await open_tmux(connect_deadline());
-    if (master_ == nullptr || master_->dead()) {
-        co_return Error{.kind = ErrorKind::MasterLost,
-                        .message = "the connection to " + key_text_ + " was lost at once"};
+    if (login->error) {
+        co_return stopping();  // the master is being ended, or gone
+    }
+    if (!has_master()) {
+        co_return lost();
     }
     if (!opened && opened.error().kind == ErrorKind::Timeout && master_->adopted()) {
         // Somebody's master on a dead path: theirs to end, and of no use to us.
@@ -207,6 +218,46 @@ asio::awaitable<Result<void>> Connection::log_in_once() {
     }
     // Without a tmux the server can still be reached: the error is for who needs tmux.
     co_return Result<void>();
+}
+
+asio::awaitable<Result<void>> Connection::adopt_or_launch(LoginPtr login) {
+    LaunchRequest request;
+    request.route = route_;
+    request.key = key_;
+    request.dump = dump_;
+    request.control_path = control_path_;
+    request.auth_sock = login->auth_sock;
+    request.deadline = connect_deadline();
+    request.on_login = [this, login] { set_phase(*login, "connecting"); };
+    request.interrupt = login->interrupt;
+    auto launched = co_await services_.launcher.launch(std::move(request));
+    if (!launched) {
+        co_return std::move(launched).error();
+    }
+    if (shutting_down_) {
+        (*launched)->release();
+        co_return stopping();
+    }
+    master_ = std::move(*launched);
+    login->adopted = master_->adopted();
+    served_ = login->adopted;
+    master_since_ = services_.clock.now();
+    tmux_error_.reset();
+    tasks_.spawn(key_text_, watch_master(master_));
+    co_return Result<void>();
+}
+
+void Connection::give_up_login() {
+    const LoginPtr login = std::exchange(login_, nullptr);
+    Error error{.kind = ErrorKind::Cancelled,
+                .message = key_text_ + " was disconnected while it was being connected",
+                .hint = "cmctl connect"};
+    error.server = key_text_;
+    login->error = std::move(error);
+    login->interrupt->give_up();
+    if (master_ != nullptr) {
+        tasks_.spawn(key_text_, end_master(master_));
+    }
 }
 
 asio::awaitable<void> Connection::watch_master(std::shared_ptr<Master> master) {
@@ -260,7 +311,7 @@ asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
     if (opened && (master != master_ || shutting_down_)) {
         (*opened)->close();
         co_await (*opened)->joined();
-        co_return Error{.kind = ErrorKind::MasterLost, .message = "the connection to " + key_text_ + " was lost"};
+        co_return lost();
     }
     if (!opened) {
         tmux_error_ = opened.error();
@@ -278,26 +329,41 @@ asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
     listener.on_closed = [this] {
         drop_tmux();
         services_.observer.on_unreachable(*this);
-        if (refs() > 0 && has_master() && !shutting_down_) {
-            tasks_.spawn(key_text_, reopen_tmux());
-        }
+        reopen_tmux_later();
     };
     tmux_->set_listener(std::move(listener));
     co_return Result<void>();
 }
 
+void Connection::reopen_tmux_later() {
+    if (refs() > 0 && has_master() && !shutting_down_ && !reopening_tmux_) {
+        reopening_tmux_ = true;
+        tasks_.spawn(key_text_, reopen_tmux());
+    }
+}
+
 asio::awaitable<void> Connection::reopen_tmux() {
-    if (services_.clock.now() - tmux_reopened_at_ < kReopenPause) {
-        co_await changed_.wait_until(services_.clock.now() + kReopenPause);
+    Instant next = tmux_tried_at_ + kReopenPause;
+    Duration pause = kReopenPause;
+    while (refs() > 0 && has_master() && !shutting_down_ && tmux() == nullptr) {
+        if (opening_tmux_) {
+            co_await changed_.wait();
+            continue;
+        }
+        if (services_.clock.now() < next) {
+            co_await changed_.wait_until(next);
+            continue;
+        }
+        tmux_tried_at_ = services_.clock.now();
+        const auto opened = co_await open_tmux(connect_deadline());
+        if (opened) {
+            services_.observer.on_reachable(*this);
+        } else {
+            pause = std::min(pause * 2, kLongestReopenPause);
+            next = services_.clock.now() + pause;
+        }
     }
-    tmux_reopened_at_ = services_.clock.now();
-    if (shutting_down_ || !has_master() || opening_tmux_ || tmux() != nullptr) {
-        co_return;
-    }
-    const auto opened = co_await open_tmux(connect_deadline());
-    if (opened) {
-        services_.observer.on_reachable(*this);
-    }
+    reopening_tmux_ = false;
 }
 
 void Connection::drop_tmux() {
@@ -339,46 +405,42 @@ asio::awaitable<Result<Connection::Ready>> Connection::ensure_master(Want want) 
             case State::Draining:
                 break;
             case State::Connecting:
-                co_return co_await wait_for_login(want, false);
+                co_return co_await wait_for_login(login_, want, false);
             case State::Idle:
             case State::Backoff:
             case State::NeedsAuth:
             case State::Failed:
                 wanted_auth_sock_ = want.auth_sock;
                 feed(ConnectionMachine::Wanted{});
-                co_return co_await wait_for_login(want, true);
+                co_return co_await wait_for_login(login_, want, true);
         }
         co_await changed_.wait();
     }
-    co_return Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
+    co_return stopping();
 }
 
-asio::awaitable<Result<Connection::Ready>> Connection::wait_for_login(Want& want, bool ours) {
-    const std::uint64_t attempt = attempts_;
+asio::awaitable<Result<Connection::Ready>> Connection::wait_for_login(LoginPtr login, Want& want, bool ours) {
     std::string told;
-    while (machine_.state() == ConnectionMachine::State::Connecting && attempts_ == attempt && !shutting_down_) {
-        if (want.progress && phase_ != told) {
-            told = phase_;
+    while (login_ == login && !shutting_down_) {
+        if (want.progress && login->phase != told) {
+            told = login->phase;
             want.progress(told);
         }
         co_await changed_.wait();
     }
     if (shutting_down_) {
-        co_return Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
+        co_return stopping();
     }
-    if (attempt_error_) {
-        co_return *attempt_error_;
+    // Of this login: others may have begun, and ended, since it did.
+    if (login->error) {
+        co_return *login->error;
     }
     if (!has_master()) {
-        Error error{.kind = ErrorKind::Cancelled,
-                    .message = key_text_ + " was disconnected while it was being connected",
-                    .hint = "cmctl connect"};
-        error.server = key_text_;
-        co_return error;
+        co_return lost();
     }
     Ready ready;
     ready.logged_in = true;
-    ready.reused = !ours || master_->adopted();
+    ready.reused = !ours || login->adopted;
     if (ready.reused) {
         ++reused_count_;
     }
@@ -390,21 +452,26 @@ asio::awaitable<Result<Connection::ReadyTmux>> Connection::ensure_tmux(Want want
     if (!ready) {
         co_return std::move(ready).error();
     }
+    bool tried = ready->logged_in;
     while (opening_tmux_) {
+        tried = true;
         co_await changed_.wait();
     }
     if (tmux() == nullptr) {
-        if (ready->logged_in && tmux_error_) {
+        if (shutting_down_) {
+            co_return stopping();
+        }
+        if (!has_master()) {
+            co_return lost();
+        }
+        // The answer to who waited for that try is its outcome, or each of them would wait for one more.
+        if (tried && tmux_error_) {
             end_if_useless();
             co_return *tmux_error_;
         }
-        if (!has_master()) {
-            Error error{.kind = ErrorKind::MasterLost, .message = "the connection to " + key_text_ + " was lost"};
-            error.server = key_text_;
-            co_return error;
-        }
         const auto opened = co_await open_tmux(connect_deadline());
         if (!opened) {
+            reopen_tmux_later();
             co_return opened.error();
         }
         services_.observer.on_reachable(*this);
@@ -413,7 +480,7 @@ asio::awaitable<Result<Connection::ReadyTmux>> Connection::ensure_tmux(Want want
     result.channel = tmux();
     result.reused = ready->reused;
     if (result.channel == nullptr) {
-        co_return Error{.kind = ErrorKind::MasterLost, .message = "the connection to " + key_text_ + " was lost"};
+        co_return lost();
     }
     co_return result;
 }
@@ -427,7 +494,7 @@ asio::awaitable<Result<RemoteOutput>> Connection::run(std::string command, Insta
     }
     const auto master = master_;
     if (master == nullptr) {
-        co_return Error{.kind = ErrorKind::MasterLost, .message = "the connection to " + key_text_ + " was lost"};
+        co_return lost();
     }
     running_command_ = true;
     auto output = co_await run_remote(services_.clock, *master, std::move(command), deadline, kMaxProbeOutput);
@@ -472,11 +539,12 @@ asio::awaitable<void> Connection::check() {
 }
 
 asio::awaitable<Result<void>> Connection::disconnect(bool force, Instant deadline) {
-    feed(ConnectionMachine::DisconnectAsked{.force = force});
-    if (login_ != nullptr && login_->end) {
-        login_->end();
+    if (login_ != nullptr) {
+        give_up_login();
     }
-    while (machine_.state() == ConnectionMachine::State::Draining && !shutting_down_) {
+    feed(ConnectionMachine::DisconnectAsked{.force = force});
+    // Who wants the server again meanwhile gets a new master.
+    while ((launching_ || master_ != nullptr) && login_ == nullptr && !shutting_down_) {
         const bool in_time = co_await changed_.wait_until(deadline);
         if (!in_time) {
             Error error{.kind = ErrorKind::Timeout,
@@ -490,7 +558,7 @@ asio::awaitable<Result<void>> Connection::disconnect(bool force, Instant deadlin
 }
 
 void Connection::end_if_useless() {
-    if (!served_ && tmux_error_ && has_master() && refs() == 0 && waiting_ == 0) {
+    if (login_ == nullptr && !served_ && tmux_error_ && has_master() && refs() == 0 && waiting_ == 0) {
         feed(ConnectionMachine::DisconnectAsked{.force = true});
     }
 }

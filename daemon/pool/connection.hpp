@@ -1,5 +1,5 @@
 // The pool's entry for one server: carries out what ConnectionMachine decides. Owns the master and the tmux channel;
-// hands out Holds, which are its refs. Lives as long as the pool.
+// hands out Holds, which are its refs. The pool may forget one that nobody holds or uses.
 #pragma once
 
 #include <asio/any_io_executor.hpp>
@@ -68,6 +68,23 @@ private:
     HoldKind kind_ = HoldKind::Session;
 };
 
+// Keeps the pool from forgetting a connection while a coroutine is at it. No ref: it does not keep the master.
+class ConnectionUse {
+public:
+    ConnectionUse() = default;
+    explicit ConnectionUse(Connection& connection);
+    ~ConnectionUse();
+    ConnectionUse(ConnectionUse&& other) noexcept : connection_(std::exchange(other.connection_, nullptr)) {}
+    ConnectionUse& operator=(ConnectionUse&& other) noexcept;
+
+    Connection* operator->() const { return connection_; }
+    Connection& operator*() const { return *connection_; }
+
+private:
+    Connection* connection_ = nullptr;
+};
+
+// Who awaits one of its calls holds it or uses it meanwhile.
 class Connection {
 public:
     Connection(ConnectionServices& services, ServerKey key, std::string control_path, bool pinned);
@@ -100,7 +117,8 @@ public:
 
     // Both levels, now; what is not up is not brought up.
     asio::awaitable<void> check();
-    // Returns once the master is gone, or, without force, when the leases did not end within the deadline (Timeout).
+    // Gives up a login under way. Returns once the master is gone, or, without force, when the leases did not end
+    // within the deadline (Timeout).
     asio::awaitable<Result<void>> disconnect(bool force, Instant deadline);
     // Lets go of the master and ends every wait; the process and its sessions live on.
     void request_stop();
@@ -110,7 +128,7 @@ public:
     [[nodiscard]] const std::string& key_text() const { return key_text_; }
     [[nodiscard]] tmux::Ownership ownership() const { return {services_.owner, key_text_}; }
     [[nodiscard]] bool has_master() const { return master_ != nullptr && !master_->dead(); }
-    [[nodiscard]] bool busy() const { return sessions_ + leases_ > 0 || waiting_ > 0 || tasks_.size() > 1; }
+    [[nodiscard]] bool busy() const { return refs() > 0 || users_ > 0 || tasks_.size() > 1; }
     [[nodiscard]] Instant since() const { return machine_.since(); }
     [[nodiscard]] api::Server server() const { return cmssh::describe(key_); }
     [[nodiscard]] api::Connection describe() const;
@@ -120,25 +138,42 @@ public:
 
 private:
     friend class Hold;
+    friend class ConnectionUse;
+
+    // One login, from the wish for it to its outcome. Shared by the task that makes it and the calls that wait for it.
+    struct Login {
+        std::optional<std::string> auth_sock;
+        std::string phase = "queued";
+        std::shared_ptr<LoginInterrupt> interrupt = std::make_shared<LoginInterrupt>();
+        bool adopted = false;        // it needed none: a master was there
+        std::optional<Error> error;  // why it brought no master; set from outside where it was given up
+    };
+    using LoginPtr = std::shared_ptr<Login>;
 
     void feed(const ConnectionMachine::Event& event);
     void act(ConnectionMachine::Action action);
     void change_refs(HoldKind kind, int by);
-    void set_phase(std::string phase);
+    void set_phase(Login& login, std::string phase);
     void note_error(const Error& error);
 
-    asio::awaitable<void> log_in();
-    asio::awaitable<Result<void>> log_in_once();
+    asio::awaitable<void> log_in(LoginPtr login);
+    asio::awaitable<Result<void>> make_master(LoginPtr login);
+    asio::awaitable<Result<void>> adopt_or_launch(LoginPtr login);
+    void give_up_login();
+    [[nodiscard]] Error stopping() const;
+    [[nodiscard]] Error lost() const;
     asio::awaitable<void> watch_master(std::shared_ptr<Master> master);
     asio::awaitable<void> end_master(std::shared_ptr<Master> master);
     asio::awaitable<void> follow_deadline();
     asio::awaitable<Result<void>> open_tmux(Instant deadline);
+    // Where the channel is missing and sessions are on it: tries until it is open, or not needed any more.
+    void reopen_tmux_later();
     asio::awaitable<void> reopen_tmux();
     asio::awaitable<Result<Duration>> probe_path(Instant deadline);
     void drop_tmux();
     asio::awaitable<void> bury(std::unique_ptr<TmuxChannel> channel);
     asio::awaitable<Result<Ready>> ensure_master(Want want);
-    asio::awaitable<Result<Ready>> wait_for_login(Want& want, bool ours);
+    asio::awaitable<Result<Ready>> wait_for_login(LoginPtr login, Want& want, bool ours);
     // A login that found no tmux is not left behind, unless somebody wanted the connection itself.
     void end_if_useless();
     [[nodiscard]] MachineSettings settings() const;
@@ -154,17 +189,17 @@ private:
     std::shared_ptr<Master> master_;  // shared with the task that watches for its death
     std::unique_ptr<TmuxChannel> tmux_;
     bool opening_tmux_ = false;
+    bool reopening_tmux_ = false;
     bool served_ = false;                          // the master has been of use to somebody
+    LoginPtr login_;                               // the one that is wanted: set while the state is connecting
+    bool launching_ = false;                       // one that was given up may still be at its end
     std::optional<std::string> wanted_auth_sock_;  // of the call that wants the next login
     std::optional<std::string> good_auth_sock_;    // of the last login that worked; in memory only
-    std::uint64_t attempts_ = 0;                   // logins begun
-    std::shared_ptr<LoginInterrupt> login_;        // set while a login is under way; shared with the launcher
-    std::optional<Error> attempt_error_;           // of the last one that ended
     std::optional<Error> tmux_error_;              // of the last try to open the channel
-    std::string phase_;
-    Instant tmux_reopened_at_{};
+    Instant tmux_tried_at_{};                      // by itself
     int sessions_ = 0;
     int leases_ = 0;
+    int users_ = 0;
     int waiting_ = 0;  // calls in ensure_master()
     bool running_command_ = false;
     std::uint64_t reused_count_ = 0;

@@ -60,10 +60,14 @@ asio::awaitable<void> Pool::check(Connection* only) {
     TaskGroup probes(services_.executor, services_.clock);
     for (const auto& [key, connection] : connections_) {
         if (connection->has_master()) {
-            probes.spawn(key, connection->check());
+            probes.spawn(key, check_one(ConnectionUse(*connection)));
         }
     }
     co_await probes.join_until(Instant::max());
+}
+
+asio::awaitable<void> Pool::check_one(ConnectionUse connection) {
+    co_await connection->check();
 }
 
 void Pool::request_stop() {

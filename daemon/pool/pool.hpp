@@ -14,7 +14,8 @@ class Pool {
 public:
     Pool(ConnectionServices services, std::string runtime_dir);
 
-    // The connection of a server, made where there is none. Limit at kMaxConnections; BadConfig where the control path
+    // The connection of a server, made where there is none; good until the next co_await, or while it is held or used.
+    // Limit at kMaxConnections; BadConfig where the control path
     // does not fit.
     Result<Connection*> get(const Identity& identity, const SshRoute& route, bool pinned);
     [[nodiscard]] Connection* find(const std::string& key_text);
@@ -31,6 +32,7 @@ public:
 private:
     void forget_unused();
     asio::awaitable<void> bury(std::unique_ptr<Connection> connection);
+    static asio::awaitable<void> check_one(ConnectionUse connection);
 
     ConnectionServices services_;
     std::string runtime_dir_;

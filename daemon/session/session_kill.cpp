@@ -33,6 +33,14 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
     while (record->being_started && in_time) {
         in_time = co_await record->changed.wait_until(deadline);
     }
+    if (record->being_started) {
+        Error error{.kind = ErrorKind::Timeout,
+                    .message = record->view.id + " is still being started",
+                    .hint = "cmctl kill " + record->view.id};
+        error.session = record->view.id;
+        error.server = record->view.server.key;
+        co_return error;
+    }
     if (table_.by_id(record->view.id) == nullptr) {
         co_return Error{.kind = ErrorKind::SessionNotFound,
                         .message = "the start of " + record->view.id + " failed",
@@ -48,11 +56,11 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
         result.session = record->view;
         co_return result;
     }
-    Connection& connection = *record->connection;
+    ConnectionUse connection(*record->connection);
     Connection::Want want;
     want.progress = [progress = caller.progress, ctx = record->view.ctx,
                      server = record->view.server.key](std::string_view phase) { progress(ctx, server, phase); };
-    const auto ready = co_await connection.ensure_tmux(std::move(want));
+    const auto ready = co_await connection->ensure_tmux(std::move(want));
     if (api::ended(record->view.state)) {
         result.session = record->view;
         co_return result;
@@ -65,13 +73,14 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
         co_return result;
     }
     if (signal == 0) {
-        co_return co_await kill_by_tmux(record, connection);
+        co_return co_await kill_by_tmux(record, std::move(connection));
     }
-    co_return co_await kill_by_signal(record, connection, signal);
+    co_return co_await kill_by_signal(record, std::move(connection), signal);
 }
 
-asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record, Connection& connection) {
-    TmuxChannel& channel = *connection.tmux();
+asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record, ConnectionUse connection) {
+    TmuxChannel& channel = *connection->tmux();
+    const auto clock_offset_ms = channel.clock_offset_ms();
     std::vector<std::string> lines = {tmux::show_command(record->view.id), tmux::kill_session_command(record->view.id)};
     const auto replies = co_await channel.request_all(std::move(lines), clock_.now() + kKillDeadline);
     api::KillResult result;
@@ -96,24 +105,24 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record
             }
         }
         if (own != nullptr && own->dead && !own->status_pending()) {
-            end_by_row(*record, *own, channel.clock_offset_ms());
+            end_by_row(*record, *own, clock_offset_ms);
         } else if (!killed) {
             end(*record, api::SessionState::Lost, "the server's tmux no longer had it");
         } else {
             end(*record, api::SessionState::Killed, std::nullopt);
-            sweep_later(connection, *record);
+            sweep_later(*connection, *record);
         }
     }
     result.session = record->view;
     co_return result;
 }
 
-asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr record, Connection& connection,
+asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr record, ConnectionUse connection,
                                                                   int signal) {
     // Before it is sent: the end may be announced before the channel that carried the signal has closed.
     record->signals_sent.insert(signal);
-    const auto sent = co_await connection.run(tmux::signal_command(record->view.id, record->place.pane_pid, signal),
-                                              clock_.now() + kKillDeadline);
+    const auto sent = co_await connection->run(tmux::signal_command(record->view.id, record->place.pane_pid, signal),
+                                               clock_.now() + kKillDeadline);
     if (!sent) {
         Error error = sent.error();
         error.session = record->view.id;
@@ -129,7 +138,7 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr reco
             error.session = record->view.id;
             co_return error;
         }
-        scan(connection, true);
+        scan(*connection, true);
     }
     api::KillResult result;
     result.session = record->view;
@@ -147,14 +156,13 @@ void Sessions::sweep_later(Connection& connection, const SessionRecord& record) 
     leftovers.sessions.push_back(std::move(leftover));
     if (!leftovers.scheduled) {
         leftovers.scheduled = true;
-        tasks_.spawn(connection.key_text(), sweep(connection));
+        tasks_.spawn(connection.key_text(), sweep(Hold(connection, HoldKind::Lease), connection));
     }
 }
 
-asio::awaitable<void> Sessions::sweep(Connection& connection) {
+// The hold: a connection is kept while somebody is still to be killed on it.
+asio::awaitable<void> Sessions::sweep([[maybe_unused]] Hold hold, Connection& connection) {
     constexpr std::size_t kAtOnce = 200;
-    // The connection is kept while somebody is still to be killed on it.
-    const Hold hold(connection, HoldKind::Lease);
     while (!shutting_down_) {
         auto& leftovers = leftovers_[&connection];
         if (leftovers.sessions.empty()) {

@@ -137,7 +137,7 @@ Sessions::RecordPtr Sessions::make_record(const api::StartParams& params, const 
     record->view.as_of = record->view.created_at;
     record->view.tmux = {.socket = config_.sessions.tmux_socket, .session = record->view.id};
     record->request_id = params.request_id.value_or("");
-    record->connection = found.connection;
+    record->connection = &*found.connection;
     record->hold = Hold(*found.connection, HoldKind::Session);
     record->being_started = true;
     return record;

@@ -52,7 +52,7 @@ asio::awaitable<Result<Sessions::Found>> Sessions::find_connection(std::optional
     }
     Found found;
     found.context = std::move(*context);
-    found.connection = *connection;
+    found.connection = ConnectionUse(**connection);
     co_return found;
 }
 
@@ -188,11 +188,12 @@ void Sessions::scan(Connection& connection, bool everything) {
     scan.everything = scan.everything || everything;
     if (!scan.running) {
         scan.running = true;
-        tasks_.spawn(connection.key_text(), run_scan(connection));
+        tasks_.spawn(connection.key_text(), run_scan(ConnectionUse(connection)));
     }
 }
 
-asio::awaitable<void> Sessions::run_scan(Connection& connection) {
+asio::awaitable<void> Sessions::run_scan(ConnectionUse used) {
+    Connection& connection = *used;
     Duration status_pause = kStatusPause;
     while (scans_[&connection].again && !shutting_down_) {
         Scan& scan = scans_[&connection];
@@ -260,7 +261,7 @@ void Sessions::apply(Connection& connection, const tmux::PaneRow& row, bool& sta
     }
     if (api::ended(record->view.state)) {
         // Read and told, or given up: tmux may let go of it.
-        tasks_.spawn(record->view.id, remove_pane(connection, row.place.pane_id));
+        tasks_.spawn(record->view.id, remove_pane(ConnectionUse(connection), row.place.pane_id));
         return;
     }
     if (row.status_pending()) {
@@ -269,7 +270,7 @@ void Sessions::apply(Connection& connection, const tmux::PaneRow& row, bool& sta
     }
     if (row.dead) {
         end_by_row(*record, row, channel->clock_offset_ms());
-        tasks_.spawn(record->view.id, remove_pane(connection, row.place.pane_id));
+        tasks_.spawn(record->view.id, remove_pane(ConnectionUse(connection), row.place.pane_id));
         return;
     }
     record->view.as_of = now_text();
@@ -305,8 +306,8 @@ void Sessions::adopt(Connection& connection, const tmux::PaneRow& row) {
     log_info(record->view.id, "found on " + connection.key_text());
 }
 
-asio::awaitable<void> Sessions::remove_pane(Connection& connection, std::string pane_id) {
-    if (auto* channel = connection.tmux()) {
+asio::awaitable<void> Sessions::remove_pane(ConnectionUse connection, std::string pane_id) {
+    if (auto* channel = connection->tmux()) {
         (void)co_await channel->request(tmux::kill_pane_command(pane_id), clock_.now() + kScanDeadline);
     }
 }
@@ -319,9 +320,9 @@ asio::awaitable<void> Sessions::carry_out_kill(RecordPtr record) {
         co_return;
     }
     if (signal.empty()) {
-        (void)co_await kill_by_tmux(record, *connection);
+        (void)co_await kill_by_tmux(record, ConnectionUse(*connection));
     } else {
-        (void)co_await kill_by_signal(record, *connection, signal_number(signal));
+        (void)co_await kill_by_signal(record, ConnectionUse(*connection), signal_number(signal));
     }
 }
 

@@ -38,7 +38,7 @@ public:
 
     struct Found {
         ResolvedContext context;
-        Connection* connection = nullptr;  // good until the next co_await, or while it is held
+        ConnectionUse connection;
     };
     // The connection that a context leads to, made where there is none, not connected.
     asio::awaitable<Result<Found>> find_connection(std::optional<std::string> ctx);
@@ -73,21 +73,21 @@ private:
     asio::awaitable<Result<api::StartResult>> start_on(RecordPtr record, tmux::NewSession session,
                                                        Connection::Want want, Caller caller);
     asio::awaitable<Result<void>> check_directory(RecordPtr record, std::string directory, std::string seen);
-    asio::awaitable<Result<api::KillResult>> kill_by_tmux(RecordPtr record, Connection& connection);
-    asio::awaitable<Result<api::KillResult>> kill_by_signal(RecordPtr record, Connection& connection, int signal);
+    asio::awaitable<Result<api::KillResult>> kill_by_tmux(RecordPtr record, ConnectionUse connection);
+    asio::awaitable<Result<api::KillResult>> kill_by_signal(RecordPtr record, ConnectionUse connection, int signal);
     asio::awaitable<void> settle(RecordPtr record);
 
     void scan(Connection& connection, bool everything);
-    asio::awaitable<void> run_scan(Connection& connection);
+    asio::awaitable<void> run_scan(ConnectionUse connection);
     void apply(Connection& connection, const tmux::PaneRow& row, bool& status_pending);
     void adopt(Connection& connection, const tmux::PaneRow& row);
-    asio::awaitable<void> remove_pane(Connection& connection, std::string pane_id);
+    asio::awaitable<void> remove_pane(ConnectionUse connection, std::string pane_id);
     asio::awaitable<void> carry_out_kill(RecordPtr record);
     void end(SessionRecord& record, api::SessionState state, std::optional<std::string> reason);
     void end_by_row(SessionRecord& record, const tmux::PaneRow& row, std::int64_t clock_offset_ms);
     void set_state(SessionRecord& record, api::SessionState state);
     void sweep_later(Connection& connection, const SessionRecord& record);
-    asio::awaitable<void> sweep(Connection& connection);
+    asio::awaitable<void> sweep(Hold hold, Connection& connection);
     [[nodiscard]] std::string now_text() const;
 
     asio::any_io_executor executor_;

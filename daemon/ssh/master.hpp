@@ -60,7 +60,15 @@ public:
 
 // For giving up a login that is under way.
 struct LoginInterrupt {
-    std::function<void()> end;  // set while there is something to end
+    bool given_up = false;
+    std::function<void()> end;  // set while there is a process to end
+
+    void give_up() {
+        given_up = true;
+        if (end) {
+            end();
+        }
+    }
 };
 
 struct LaunchRequest {

@@ -130,13 +130,13 @@ asio::awaitable<void> OpensshMaster::end(Instant deadline) {
     signal(SIGTERM);
     const Instant kill_at = std::min(deadline, clock_.now() + kTermGrace);
     bool in_time = true;
-    while (!dead_ && in_time) {
+    while (!dead_ && pidfd_.is_open() && in_time) {
         in_time = co_await died_.wait_until(kill_at);
     }
     if (!dead_) {
         signal(SIGKILL);
         in_time = true;
-        while (!dead_ && in_time) {
+        while (!dead_ && pidfd_.is_open() && in_time) {
             in_time = co_await died_.wait_until(clock_.now() + kTermGrace);
         }
     }
@@ -157,6 +157,7 @@ void OpensshMaster::release() {
     drop_control();
     asio::error_code ignored;
     pidfd_.close(ignored);
+    died_.notify_all();
 }
 
 void OpensshMaster::remove_files() {
@@ -181,6 +182,9 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::launch(LaunchR
     auto found = co_await adopt(request, log_file);
     if (!found || *found != nullptr) {
         co_return found;
+    }
+    if (request.interrupt && request.interrupt->given_up) {
+        co_return Error{.kind = ErrorKind::Cancelled, .message = "the login was given up"};
     }
     if (request.on_login) {
         request.on_login();

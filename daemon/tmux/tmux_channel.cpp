@@ -113,12 +113,13 @@ asio::awaitable<Result<void>> TmuxChannel::read_greeting(std::string token) {
             }
             continue;
         }
-        std::string_view rest = std::string_view(text).substr(first == 0 && text.starts_with(token) ? 0 : first + 1);
+        std::string_view rest = std::string_view(text).substr(text.starts_with(token) ? 0 : first + 1);
         const auto line_end = rest.find('\n');
         if (line_end == std::string_view::npos) {
             continue;
         }
-        const std::string_view answer = rest.substr(0, line_end).substr(token.size() + 1);
+        std::string_view answer = rest.substr(token.size(), line_end - token.size());
+        answer.remove_prefix(answer.starts_with(' ') ? 1 : 0);
         if (answer == "missing") {
             co_return Error{.kind = ErrorKind::TmuxMissing,
                             .message = "there is no tmux on the server",
@@ -295,12 +296,13 @@ asio::awaitable<TmuxChannel::Reply> TmuxChannel::request(std::string line, Insta
 }
 
 asio::awaitable<Result<Duration>> TmuxChannel::round_trip(Instant deadline) {
-    const Instant begin = clock_.now();
+    Clock& clock = clock_;  // the channel may be gone by the time of the answer
+    const Instant begin = clock.now();
     const auto reply = co_await request("display-message -p cmssh", deadline);
     if (!reply) {
         co_return reply.error();
     }
-    co_return clock_.now() - begin;
+    co_return clock.now() - begin;
 }
 
 void TmuxChannel::close() {

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 
+#include <array>
 #include <filesystem>
 #include <iterator>
 #include <sstream>
@@ -325,11 +326,21 @@ TEST_F(Spawner, LetsTheLoopRunOutOfWorkOnceStopped) {
 
 TEST(KillMarkedProcesses, EndsThoseWithExactlyThatVariable) {
     const std::string value = std::to_string(::getpid());
-    const std::vector<std::string> sleep = {"/usr/bin/sleep", "1000"};
-    fakes::Program one(sleep, {{"A", "b"}, {"CMSSH_UNIT_MARK", value}}, 1, 2);
-    fakes::Program two(sleep, {{"CMSSH_UNIT_MARK", value}, {"Z", ""}}, 1, 2);
-    fakes::Program longer(sleep, {{"CMSSH_UNIT_MARK", value + "0"}}, 1, 2);
-    fakes::Program inside(sleep, {{"X", "CMSSH_UNIT_MARK=" + value}}, 1, 2);
+    // posix_spawn() returns a moment before the kernel shows the new program's environment.
+    const std::vector<std::string> stopped = {"/bin/sh", "-c", "echo; kill -STOP $$"};
+    std::array<int, 2> ends{};
+    ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+    const UniqueFd reader(ends[0]);
+    const UniqueFd writer(ends[1]);
+    fakes::Program one(stopped, {{"A", "b"}, {"CMSSH_UNIT_MARK", value}}, ends[1], 2);
+    fakes::Program two(stopped, {{"CMSSH_UNIT_MARK", value}, {"Z", ""}}, ends[1], 2);
+    fakes::Program longer(stopped, {{"CMSSH_UNIT_MARK", value + "0"}}, ends[1], 2);
+    fakes::Program inside(stopped, {{"X", "CMSSH_UNIT_MARK=" + value}}, ends[1], 2);
+    for (int i = 0; i < 4; ++i) {
+        char newline = 0;
+        ASSERT_TRUE(fakes::readable_soon(reader.get()));
+        ASSERT_EQ(::read(reader.get(), &newline, 1), 1);
+    }
     EXPECT_EQ(kill_marked_processes("CMSSH_UNIT_MARK=" + value), 2);
     EXPECT_EQ(one.wait(), SIGKILL);
     EXPECT_EQ(two.wait(), SIGKILL);

@@ -30,6 +30,7 @@ protected:
     asio::awaitable<void> spawn_another() {
         co_await event_.wait();
         group_.spawn("another", wait_for_event());
+        begun_when_spawned_ = begun_;
     }
 
     fakes::TestLoop loop_;
@@ -37,6 +38,7 @@ protected:
     TaskGroup group_{loop_.executor(), loop_.clock()};
     int begun_ = 0;
     int ended_ = 0;
+    int begun_when_spawned_ = -1;
 };
 
 TEST_F(TaskGroupTest, BeginsATaskFromTheLoop) {
@@ -44,6 +46,15 @@ TEST_F(TaskGroupTest, BeginsATaskFromTheLoop) {
     EXPECT_EQ(begun_, 0);
     EXPECT_EQ(group_.size(), 1U) << "it counts already";
     loop_.run_ready();
+    EXPECT_EQ(begun_, 1);
+}
+
+TEST_F(TaskGroupTest, BeginsNoTaskInsideTheOneThatSpawnsIt) {
+    group_.spawn("task", spawn_another());
+    loop_.run_ready();
+    event_.notify_all();
+    loop_.run_ready();
+    EXPECT_EQ(begun_when_spawned_, 0);
     EXPECT_EQ(begun_, 1);
 }
 
