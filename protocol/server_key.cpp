@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstdint>
 #include <system_error>
+#include <vector>
 
 #include "protocol/names.hpp"
 
@@ -17,6 +18,8 @@ namespace {
 constexpr int kMaxPort = 65535;
 constexpr std::size_t kPathDigits = 16;
 constexpr std::size_t kCommandDigits = 8;
+constexpr std::string_view kAlsoInHost = "._:%-";
+constexpr std::string_view kAlsoInUser = "._@\\+-";
 
 bool is_alnum(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -119,43 +122,87 @@ Error control_path_too_long(const std::string& path, const std::string& hint) {
         hint);
 }
 
-Result<std::string> expand_pattern(const ServerKey& key, const std::string& pattern) {
+bool can_hold(char token, char c) {
+    switch (token) {
+        case 'r':
+            return is_alnum(c) || kAlsoInUser.find(c) != std::string_view::npos;
+        case 'h':
+            return is_alnum(c) || kAlsoInHost.find(c) != std::string_view::npos;
+        default:
+            return c >= '0' && c <= '9';
+    }
+}
+
+// A control path pattern, cut at its tokens: literal, token, literal, token, …, literal.
+struct ControlPathPattern {
+    std::vector<std::string> literals = {""};
+    std::string tokens;
+
+    // Whether a path tells the values it was made of: token by token from either end, by a character between that one
+    // and the next that it cannot hold. "%r-%h-%p" does not: a-b on c and a on b-c have one path.
+    [[nodiscard]] bool unambiguous() const {
+        const auto ends_at = [](char token, const std::string& literal) {
+            return std::any_of(literal.begin(), literal.end(), [token](char c) { return !can_hold(token, c); });
+        };
+        std::size_t first = 0;
+        std::size_t last = tokens.size() - 1;
+        while (first < last) {
+            if (ends_at(tokens[first], literals[first + 1])) {
+                ++first;
+            } else if (ends_at(tokens[last], literals[last])) {
+                --last;
+            } else {
+                return false;
+            }
+        }
+        return true;
+    }
+};
+
+Result<ControlPathPattern> parse_pattern(const std::string& text) {
     const std::string hint =
         "set pool.control_path to an absolute path with %r, %h and %p, such as /tmp/cm-ssh-%r@%h:%p";
-    if (!pattern.starts_with('/')) {
-        return bad_control_path(pattern, "is not an absolute path", hint);
+    if (!text.starts_with('/')) {
+        return bad_control_path(text, "is not an absolute path", hint);
     }
-    std::string path;
-    std::string used;
-    for (std::size_t at = 0; at < pattern.size(); ++at) {
-        if (pattern[at] != '%') {
-            path += pattern[at];
+    ControlPathPattern pattern;
+    for (std::size_t at = 0; at < text.size(); ++at) {
+        if (text[at] != '%') {
+            pattern.literals.back() += text[at];
             continue;
         }
-        const char token = ++at < pattern.size() ? pattern[at] : '\0';
-        switch (token) {
-            case 'r':
-                path += key.user;
-                break;
-            case 'h':
-                path += key.host;
-                break;
-            case 'p':
-                path += std::to_string(key.port);
-                break;
-            case '%':
-                path += '%';
-                break;
-            default:
-                return bad_control_path(pattern, "has a token that is none of %r, %h, %p and %%", hint);
+        const char token = ++at < text.size() ? text[at] : '\0';
+        if (token == '%') {
+            pattern.literals.back() += '%';
+        } else if (token == 'r' || token == 'h' || token == 'p') {
+            pattern.tokens += token;
+            pattern.literals.emplace_back();
+        } else {
+            return bad_control_path(text, "has a token that is none of %r, %h, %p and %%", hint);
         }
-        used += token;
     }
+    const std::string shared = ", so that two servers could share a socket";
     for (const char token : {'r', 'h', 'p'}) {
-        if (used.find(token) == std::string::npos) {
-            return bad_control_path(
-                pattern, std::string("has no %") + token + ", so that two servers could share a socket", hint);
+        if (pattern.tokens.find(token) == std::string::npos) {
+            return bad_control_path(text, std::string("has no %") + token + shared, hint);
         }
+    }
+    if (!pattern.unambiguous()) {
+        return bad_control_path(text, "does not say where %r, %h and %p end" + shared, hint);
+    }
+    return pattern;
+}
+
+Result<std::string> expand_pattern(const ServerKey& key, const std::string& text) {
+    auto pattern = parse_pattern(text);
+    if (!pattern) {
+        return std::move(pattern).error();
+    }
+    std::string path = pattern->literals.front();
+    for (std::size_t i = 0; i < pattern->tokens.size(); ++i) {
+        const char token = pattern->tokens[i];
+        path += token == 'r' ? key.user : token == 'h' ? key.host : std::to_string(key.port);
+        path += pattern->literals[i + 1];
     }
     return path;
 }
@@ -163,11 +210,11 @@ Result<std::string> expand_pattern(const ServerKey& key, const std::string& patt
 }  // namespace
 
 bool valid_host(std::string_view host) {
-    return valid_word(host, "._:%-", 255);
+    return valid_word(host, kAlsoInHost, 255);
 }
 
 bool valid_user(std::string_view user) {
-    return valid_word(user, "._@\\+-", 64);
+    return valid_word(user, kAlsoInUser, 64);
 }
 
 Result<Destination> parse_destination(std::string_view text) {

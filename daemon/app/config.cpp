@@ -103,9 +103,11 @@ Read control_path_pattern(std::string& out, const std::string& home) {
         return !pattern.empty() && control_path(shortest, {}, expand_home(literal_home, pattern)).ok();
     };
     static_assert(kMaxControlPath == 90);
-    TextRule rule{.expected = "an absolute path of at most 90 bytes with %r, %h and %p, and no other token but %%",
-                  .valid = valid,
-                  .hint = R"(such as "/tmp/cm-ssh-%r@%h:%p")"};
+    TextRule rule{
+        .expected =
+            "an absolute path of at most 90 bytes with %r, %h and %p, told apart by @, : or /, and no token but %%",
+        .valid = valid,
+        .hint = R"(such as "/tmp/cm-ssh-%r@%h:%p")"};
     return path(out, literal_home, std::move(rule));
 }
 

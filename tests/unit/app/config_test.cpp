@@ -414,7 +414,7 @@ TEST(Config, NoStringHasANulByte) {
 TEST(Config, ControlPathTellsServersApart) {
     const std::pair<std::string, std::string> accepted[] = {
         {"/tmp/cm-ssh-%r@%h:%p", "/tmp/cm-ssh-%r@%h:%p"},
-        {"/%%/%h-%p-%r", "/%%/%h-%p-%r"},
+        {"/%%/%p-%h/%r", "/%%/%p-%h/%r"},
         {"~/.ssh/%r@%h:%p", "/home/me/.ssh/%r@%h:%p"},
     };
     for (const auto& [pattern, expected] : accepted) {
@@ -422,13 +422,12 @@ TEST(Config, ControlPathTellsServersApart) {
     }
     for (const std::string pattern :
          {"", "x", "%r@%h:%p", "./%r@%h:%p", "~me/%r@%h:%p", "/tmp/%r@%h", "/tmp/%h:%p", "/tmp/%r:%p", "/tmp/%C",
-          "/tmp/%r@%h:%p%", "/tmp/%r@%h:%p-%n", "/tmp/%%r@%h:%p", "/tmp/%R@%h:%p"}) {
+          "/tmp/%r@%h:%p%", "/tmp/%r@%h:%p-%n", "/tmp/%%r@%h:%p", "/tmp/%R@%h:%p", "/tmp/%r-%h-%p"}) {
         const Error error = error_of("pool.control_path = '" + pattern + "'");
-        EXPECT_EQ(
-            error.message,
-            "c.toml:1: pool.control_path: expected an absolute path of at most 90 bytes with %r, %h and %p, and no "
-            "other token but %%, got \"" +
-                pattern + "\"");
+        EXPECT_EQ(error.message,
+                  "c.toml:1: pool.control_path: expected an absolute path of at most 90 bytes with %r, %h and %p, told "
+                  "apart by @, : or /, and no token but %%, got \"" +
+                      pattern + "\"");
         EXPECT_EQ(error.hint, R"(such as "/tmp/cm-ssh-%r@%h:%p")");
     }
     EXPECT_FALSE(parse("pool.control_path = '/" + std::string(90, 'x') + "%r%h%p'").ok());

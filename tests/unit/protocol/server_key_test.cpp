@@ -213,7 +213,8 @@ TEST(ControlPath, IsADigestWhereTheKeySaysMoreOrIsTooLong) {
 
 TEST(ControlPath, FollowsThePattern) {
     EXPECT_EQ(*control_path(key_of("server1"), "/r", "/tmp/cm-ssh-%r@%h:%p"), "/tmp/cm-ssh-hren@server1:22");
-    EXPECT_EQ(*control_path(key_of("h"), "/r", "/tmp/100%%-%r-%h-%p"), "/tmp/100%-hren-h-22");
+    EXPECT_EQ(*control_path(key_of("h"), "/r", "/tmp/100%%-%r@%h-%p"), "/tmp/100%-hren@h-22");
+    EXPECT_EQ(*control_path(key_of("h"), "/r", "/t/%p-%h/%r"), "/t/22-h/hren");
     ServerKey routed = key_of("h");
     routed.via = "bastion";
     EXPECT_EQ(*control_path(routed, "/r", "/t/%r@%h:%p"), "/t/hren@h:22-" + hex_digest(routed.text(), 16));
@@ -223,7 +224,8 @@ TEST(ControlPath, RefusesAPatternThatCannotWork) {
     const std::string too_long = '/' + std::string(90, 'x') + "%r%h%p";
     for (const std::string& pattern :
          {std::string("cm-%r@%h:%p"), std::string("/t/%r@%h:%p-%C"), std::string("/t/%r@%h:%p%"),
-          std::string("/t/%h:%p"), std::string("/t/fixed"), too_long}) {
+          std::string("/t/%h:%p"), std::string("/t/fixed"), too_long, std::string("/t/%r%h:%p"),
+          std::string("/t/%r-%h-%p"), std::string("/t/%r-%p-%h"), std::string("/t/%h_%p_%r")}) {
         const auto path = control_path(key_of("h"), "/r", pattern);
         ASSERT_FALSE(path.ok()) << pattern;
         EXPECT_EQ(path.error().kind, ErrorKind::BadConfig);
