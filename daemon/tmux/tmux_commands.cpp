@@ -188,9 +188,13 @@ fi
 if command -v "$t" >/dev/null 2>&1; then :; else echo "$k missing"; exit 0; fi
 echo "$k $("$t" -V)"
 echo "$k home $HOME"
-"$t" -u -L )sh";
-    script += sh_quote(config.tmux_socket) + " -C new-session -A -D -s " + keeper_name(ownership) +
-              " -f no-output,ignore-size 'exec cat'";
+)sh";
+    const std::string tmux = "\"$t\" -u -L " + sh_quote(config.tmux_socket);
+    // Of a path that died without a word, our client may be attached for hours. Where its output is stalled it cannot
+    // be detached, and a tmux that is told to end meanwhile never does.
+    script += "for c in $(" + tmux + " list-clients -t " + sh_quote(target(keeper_name(ownership))) +
+              " -F '#{?client_control_mode,#{client_pid},}' 2>/dev/null); do kill -9 \"$c\" 2>/dev/null; done\n";
+    script += tmux + " -C new-session -A -D -s " + keeper_name(ownership) + " -f no-output,ignore-size 'exec cat'";
     // tmux 3.3 keeps a control client for ever whose last output it could not write, and with it the channel and the
     // master that nobody ends any more. The second cat takes that output when the first has nowhere to put it.
     script += " | { cat; exec cat >/dev/null; }";

@@ -227,6 +227,21 @@ TEST_F(SomebodysMaster, OnADeadPathIsLeftAlone) {
     EXPECT_EQ(world.start("server-1", kLong).at("connection").at("master_pid"), master);
 }
 
+// As one whose path died without a word: it is not told, and does not go when it is asked to.
+TEST(Master, TheNextOneEndsAControlClientThatIsStuckOnTheServer) {
+    World world(servers(1));
+    const Json started = world.start("server-1", kLong);
+    const std::string id = started.at("session").at("id");
+    const auto clients = [&] { return world.tmux(1, {"list-clients", "-F", "#{client_pid}"}).output; };
+    const pid_t stuck = std::stoi(clients());
+    ASSERT_EQ(::kill(stuck, SIGSTOP), 0);
+    ASSERT_EQ(::kill(started.at("connection").at("master_pid").get<pid_t>(), SIGKILL), 0);
+    ASSERT_TRUE(wait_until([&] { return !alive(stuck); }));
+    ASSERT_TRUE(world.becomes(id, "running"));
+    EXPECT_NE(std::stoi(clients()), stuck);
+    EXPECT_EQ(world.sshd.logins(), 2);
+}
+
 TEST(ControlPath, WithAnotherUsersSocketIsNotConnectedTo) {
     if (::geteuid() != 0) {
         GTEST_SKIP() << "only root can give a socket away";

@@ -139,7 +139,7 @@ TEST(TmuxCommands, ListOnlyWhatCarriesBothOfOurMarks) {
 TEST(TmuxCommands, KeepOneKeeperForEachOwnerAndServer) {
     const auto keeper = [](const Ownership& ownership) {
         const std::string command = open_command(SessionsConfig{}, ownership, "token");
-        const auto at = command.find("cmssh-keeper-");
+        const auto at = command.find("cmssh-keeper-", command.find(" -C new-session"));
         EXPECT_NE(at, std::string::npos);
         return command.substr(at, command.find(' ', at) - at);
     };
