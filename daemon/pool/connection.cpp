@@ -17,6 +17,22 @@ constexpr Duration kReopenPause = std::chrono::seconds(1);
 constexpr Duration kLongestReopenPause = std::chrono::minutes(1);
 constexpr std::size_t kMaxProbeOutput = 4096;
 
+// Sets a flag for as long as it lives, and tells who waits for its end.
+class Marked {
+public:
+    Marked(bool& flag, Event& changed) : flag_(flag), changed_(changed) { flag_ = true; }
+    ~Marked() {
+        flag_ = false;
+        changed_.notify_all();
+    }
+    Marked(const Marked&) = delete;
+    Marked& operator=(const Marked&) = delete;
+
+private:
+    bool& flag_;
+    Event& changed_;
+};
+
 }  // namespace
 
 Hold::Hold(Connection& connection, HoldKind kind) : connection_(&connection), kind_(kind) {
@@ -158,7 +174,13 @@ Error Connection::lost() const {
 }
 
 asio::awaitable<void> Connection::log_in(LoginPtr login) {
-    const auto made = co_await make_master(login);
+    auto made = Result<void>();
+    try {
+        made = co_await make_master(login);
+    } catch (const std::exception& failure) {
+        // Of the machine, such as no more memory or descriptors.
+        made = Error{.kind = ErrorKind::Internal, .message = std::string("the login failed: ") + failure.what()};
+    }
     if (shutting_down_ || login->error) {
         co_return;
     }
@@ -187,10 +209,7 @@ asio::awaitable<Result<void>> Connection::make_master(LoginPtr login) {
     if (shutting_down_ || login->error) {
         co_return stopping();
     }
-    launching_ = true;
-    auto launched = co_await adopt_or_launch(login);
-    launching_ = false;
-    changed_.notify_all();
+    const auto launched = co_await adopt_or_launch(login);
     if (!launched) {
         co_return launched;
     }
@@ -221,6 +240,7 @@ asio::awaitable<Result<void>> Connection::make_master(LoginPtr login) {
 }
 
 asio::awaitable<Result<void>> Connection::adopt_or_launch(LoginPtr login) {
+    const Marked launching(launching_, changed_);
     LaunchRequest request;
     request.route = route_;
     request.key = key_;
@@ -284,7 +304,7 @@ asio::awaitable<void> Connection::end_master(std::shared_ptr<Master> master) {
         co_return;
     }
     co_await master->end(services_.clock.now() + kEndDeadline);
-    if (!master->dead()) {
+    if (!master->dead() && !shutting_down_) {
         // Not even SIGKILL ended it (a process stuck in the kernel): nothing more can be done from here.
         log_error(key_text_, "the ssh master " + std::to_string(master->pid()) + " does not end");
         master->release();
@@ -302,12 +322,10 @@ TmuxChannel* Connection::tmux() {
 }
 
 asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
-    opening_tmux_ = true;
+    const Marked opening(opening_tmux_, changed_);
     const auto master = master_;
     auto opened = co_await TmuxChannel::open(services_.executor, services_.clock, master, services_.config.sessions,
                                              ownership(), deadline);
-    opening_tmux_ = false;
-    changed_.notify_all();
     if (opened && (master != master_ || shutting_down_)) {
         (*opened)->close();
         co_await (*opened)->joined();
@@ -337,12 +355,13 @@ asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
 
 void Connection::reopen_tmux_later() {
     if (refs() > 0 && has_master() && !shutting_down_ && !reopening_tmux_) {
-        reopening_tmux_ = true;
+        reopening_tmux_ = true;  // before it has begun
         tasks_.spawn(key_text_, reopen_tmux());
     }
 }
 
 asio::awaitable<void> Connection::reopen_tmux() {
+    const Marked reopening(reopening_tmux_, changed_);
     Instant next = tmux_tried_at_ + kReopenPause;
     Duration pause = kReopenPause;
     while (refs() > 0 && has_master() && !shutting_down_ && tmux() == nullptr) {
@@ -363,7 +382,6 @@ asio::awaitable<void> Connection::reopen_tmux() {
             next = services_.clock.now() + pause;
         }
     }
-    reopening_tmux_ = false;
 }
 
 void Connection::drop_tmux() {
@@ -496,11 +514,8 @@ asio::awaitable<Result<RemoteOutput>> Connection::run(std::string command, Insta
     if (master == nullptr) {
         co_return lost();
     }
-    running_command_ = true;
-    auto output = co_await run_remote(services_.clock, *master, std::move(command), deadline, kMaxProbeOutput);
-    running_command_ = false;
-    changed_.notify_all();
-    co_return output;
+    const Marked running(running_command_, changed_);
+    co_return co_await run_remote(services_.clock, *master, std::move(command), deadline, kMaxProbeOutput);
 }
 
 asio::awaitable<Result<Duration>> Connection::probe_path(Instant deadline) {

@@ -183,6 +183,7 @@ public:
         Login(LaunchRequest asked, Clock& clock) : request(std::move(asked)), decided(clock) {}
         LaunchRequest request;
         bool process_ended = false;  // by its interrupt
+        bool throws = false;
         std::optional<Result<std::shared_ptr<Master>>> outcome;
         Event decided;
     };
@@ -210,6 +211,9 @@ public:
             co_await login->decided.wait();
         }
         login->request.interrupt->end = nullptr;
+        if (login->throws) {
+            throw std::runtime_error("no more descriptors");
+        }
         co_return *login->outcome;
     }
 

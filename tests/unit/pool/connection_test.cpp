@@ -187,6 +187,18 @@ TEST_F(ConnectionTest, DisconnectIsNotHeldUpByALoginThatCameAfterIt) {
     EXPECT_EQ(state(), State::Up);
 }
 
+TEST_F(ConnectionTest, ALoginThatThrowsIsOneThatFailed) {
+    const auto waiting = want_up();
+    launcher_.login(0).throws = true;
+    succeed(0);
+    ASSERT_TRUE(waiting.done() && !*waiting);
+    EXPECT_EQ((*waiting).error().kind, ErrorKind::Internal);
+    const auto again = want_up();
+    ASSERT_EQ(launcher_.count(), 2U);
+    succeed(1);
+    EXPECT_TRUE(again.done() && *again);
+}
+
 TEST_F(ConnectionTest, ProgressNamesThePhasesOfTheLoginWaitedFor) {
     std::vector<std::string> told;
     Connection::Want want;
