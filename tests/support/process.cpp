@@ -45,6 +45,11 @@ UniqueFd memory_file() {
     if (!fd) {
         throw failure("memfd_create");
     }
+    // Several processes write to it at once. Linux locks the shared offset of files that were opened by name only, and
+    // a memfd was not: without this, lines are lost.
+    if (::fcntl(fd.get(), F_SETFL, O_APPEND) != 0) {
+        throw failure("fcntl");
+    }
     return fd;
 }
 
