@@ -65,8 +65,8 @@ struct ServerKey {
 inline constexpr std::size_t kMaxControlPath = 90;
 
 // Where the control socket of a server lies. pattern: pool.control_path with %r %h %p and %%, or empty for the default.
-// BadConfig when a pattern's path is too long, or could be that of two servers. A key with more than user@host:port never shares a pattern's path: 16
-// hex of the key are put behind it.
+// BadConfig when a pattern's path is too long, or could be that of two servers. A key with more than user@host:port
+// never shares a pattern's path: 16 hex of the key are put behind it.
 [[nodiscard]] Result<std::string> control_path(const ServerKey& key, const std::string& runtime_dir,
                                                const std::string& pattern);
 
