@@ -186,6 +186,13 @@ std::optional<std::string> optional_string(const Json& object, const char* name)
     return value->get<std::string>();
 }
 
+// A request that is wrong in itself has one next step, whatever is wrong.
+std::string hint_of(const Error& error) {
+    const bool of_the_request = error.kind == ErrorKind::ParseError || error.kind == ErrorKind::InvalidRequest ||
+                                error.kind == ErrorKind::MethodNotFound || error.kind == ErrorKind::InvalidParams;
+    return error.hint.empty() && of_the_request ? "cmctl rpc rpc.discover  # describes every method" : error.hint;
+}
+
 }  // namespace
 
 Result<Json> parse_json(std::string_view text) {
@@ -235,8 +242,8 @@ Json error_to_json(const Error& error) {
     put("session", error.session);
     put("ssh_stderr", error.ssh_stderr);
     put("retry_at", error.retry_at);
-    if (!error.hint.empty()) {
-        data["hint"] = error.hint;
+    if (const std::string hint = hint_of(error); !hint.empty()) {
+        data["hint"] = hint;
     }
     return {{"code", static_cast<int>(error.kind)}, {"message", error.message}, {"data", std::move(data)}};
 }

@@ -18,7 +18,7 @@ Errors login_errors_and(std::initializer_list<ErrorKind> own) {
                      ErrorKind::ConnectTimeout, ErrorKind::ConnectFailed,  ErrorKind::HostKeyUnknown,
                      ErrorKind::HostKeyChanged, ErrorKind::AuthFailed,     ErrorKind::NeedsAuth,
                      ErrorKind::MasterLost,     ErrorKind::ChannelRefused, ErrorKind::Timeout,
-                     ErrorKind::Cancelled};
+                     ErrorKind::Cancelled,      ErrorKind::BadConfig};
     errors.insert(errors.end(), own);
     return errors;
 }
@@ -71,8 +71,7 @@ Json build(const std::string& version) {
         "start", "Starts a detached command in tmux on a server; answers once tmux has it",
         login_errors_and({ErrorKind::TmuxMissing, ErrorKind::TmuxFailed, ErrorKind::NameTaken, ErrorKind::InvalidName,
                           ErrorKind::BadCwd}));
-    document.add<ListParams, ListResult>("list", "The sessions that the daemon knows of; never waits for a server",
-                                         {ErrorKind::UnknownContext});
+    document.add<ListParams, ListResult>("list", "The sessions that the daemon knows of; never waits for a server", {});
     document.add<SessionParams, SessionResult>("get", "One session",
                                                {ErrorKind::SessionNotFound, ErrorKind::Ambiguous});
     document.add<KillParams, KillResult>(
@@ -85,11 +84,12 @@ Json build(const std::string& version) {
     document.add<Empty, StatsResult>("stats", "Counters of the pool and of the daemon", {});
     document.add<ConnectParams, ConnectResult>("connect", "Connects to a server where no connection is up",
                                                login_errors_and({}));
-    document.add<DisconnectParams, ConnectionResult>(
-        "disconnect", "Ends the master of a server; its sessions run on",
-        {ErrorKind::UnknownContext, ErrorKind::Timeout, ErrorKind::Cancelled});
-    document.add<CheckParams, ConnectionsResult>("check", "Probes connections now",
-                                                 {ErrorKind::UnknownContext, ErrorKind::Cancelled});
+    document.add<DisconnectParams, ConnectionResult>("disconnect", "Ends the master of a server; its sessions run on",
+                                                     {ErrorKind::UnknownContext, ErrorKind::ConnectFailed,
+                                                      ErrorKind::BadConfig, ErrorKind::Timeout, ErrorKind::Cancelled});
+    document.add<CheckParams, ConnectionsResult>(
+        "check", "Probes connections now",
+        {ErrorKind::UnknownContext, ErrorKind::ConnectFailed, ErrorKind::BadConfig, ErrorKind::Cancelled});
     document.add<Empty, ContextsResult>("contexts", "The contexts known", {});
     document.add<Empty, Empty>("ping", "Answers", {});
     document.add<Empty, VersionResult>("version", "What this daemon is and can do", {});

@@ -105,7 +105,7 @@ asio::awaitable<void> Daemon::serve() {
         tasks_.spawn("watchdog", feed_watchdog());
     }
     start_prewarming();
-    log_info("cmsshd", std::string(CMSSH_VERSION) + " serves, pid " + std::to_string(::getpid()));
+    log_info("cmsshd", std::string(CMSSH_VERSION " serves, pid ") + std::to_string(::getpid()));
     notify_ready("serving");
     ready_.announce();
     while (!stopping_) {

@@ -241,13 +241,8 @@ asio::awaitable<Result<void>> Connection::make_master(LoginPtr login) {
 
 asio::awaitable<Result<void>> Connection::adopt_or_launch(LoginPtr login) {
     const Marked launching(launching_, changed_);
-    LaunchRequest request;
-    request.route = route_;
-    request.key = key_;
-    request.dump = dump_;
-    request.control_path = control_path_;
+    LaunchRequest request = launch_request();
     request.auth_sock = login->auth_sock;
-    request.deadline = connect_deadline();
     request.on_login = [this, login] { set_phase(*login, "connecting"); };
     request.interrupt = login->interrupt;
     auto launched = co_await services_.launcher.launch(std::move(request));
@@ -267,11 +262,45 @@ asio::awaitable<Result<void>> Connection::adopt_or_launch(LoginPtr login) {
     co_return Result<void>();
 }
 
+LaunchRequest Connection::launch_request() const {
+    LaunchRequest request;
+    request.route = route_;
+    request.key = key_;
+    request.dump = dump_;
+    request.control_path = control_path_;
+    request.deadline = connect_deadline();
+    return request;
+}
+
+asio::awaitable<bool> Connection::has_leftover_master() {
+    if (login_ != nullptr || launching_ || master_ != nullptr) {
+        co_return false;
+    }
+    const auto found = co_await services_.launcher.find(launch_request());
+    if (!found || *found == nullptr) {
+        co_return false;
+    }
+    (*found)->release();
+    co_return true;
+}
+
+asio::awaitable<void> Connection::end_leftover_master() {
+    if (login_ != nullptr || launching_ || master_ != nullptr) {
+        co_return;
+    }
+    const Marked launching(launching_, changed_);
+    const auto found = co_await services_.launcher.find(launch_request());
+    if (!found || *found == nullptr) {
+        co_return;
+    }
+    master_ = *found;
+    tasks_.spawn(key_text_, watch_master(master_));
+    co_await end_master(master_);
+}
+
 void Connection::give_up_login() {
     const LoginPtr login = std::exchange(login_, nullptr);
-    Error error{.kind = ErrorKind::Cancelled,
-                .message = key_text_ + " was disconnected while it was being connected",
-                .hint = "cmctl connect"};
+    Error error{.kind = ErrorKind::Cancelled, .message = key_text_ + " was disconnected while it was being connected"};
     error.server = key_text_;
     login->error = std::move(error);
     login->interrupt->give_up();
@@ -532,6 +561,10 @@ asio::awaitable<Result<Duration>> Connection::probe_path(Instant deadline) {
 
 asio::awaitable<void> Connection::check() {
     using asio::experimental::awaitable_operators::operator&&;
+    const bool leftover = co_await has_leftover_master();
+    if (leftover) {
+        (void)co_await ensure_up({});
+    }
     const auto master = master_;
     if (master == nullptr) {
         co_return;
@@ -558,13 +591,13 @@ asio::awaitable<Result<void>> Connection::disconnect(bool force, Instant deadlin
         give_up_login();
     }
     feed(ConnectionMachine::DisconnectAsked{.force = force});
+    co_await end_leftover_master();
     // Who wants the server again meanwhile gets a new master.
     while ((launching_ || master_ != nullptr) && login_ == nullptr && !shutting_down_) {
         const bool in_time = co_await changed_.wait_until(deadline);
         if (!in_time) {
             Error error{.kind = ErrorKind::Timeout,
-                        .message = key_text_ + " is still in use: " + std::to_string(leases_) + " lease(s)",
-                        .hint = "cmctl disconnect --force"};
+                        .message = key_text_ + " is still in use: " + std::to_string(leases_) + " lease(s)"};
             error.server = key_text_;
             co_return error;
         }

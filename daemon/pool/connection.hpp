@@ -115,7 +115,7 @@ public:
     // A command line on a channel of its own, one at a time. MasterLost where there is no master.
     asio::awaitable<Result<RemoteOutput>> run(std::string command, Instant deadline);
 
-    // Both levels, now; what is not up is not brought up.
+    // Both levels, now. What is not up is not brought up, but a master that is there already is adopted.
     asio::awaitable<void> check();
     // Gives up a login under way. Returns once the master is gone, or, without force, when the leases did not end
     // within the deadline (Timeout).
@@ -159,6 +159,10 @@ private:
     asio::awaitable<void> log_in(LoginPtr login);
     asio::awaitable<Result<void>> make_master(LoginPtr login);
     asio::awaitable<Result<void>> adopt_or_launch(LoginPtr login);
+    [[nodiscard]] LaunchRequest launch_request() const;
+    // Of an earlier daemon: nobody asked for it yet.
+    asio::awaitable<bool> has_leftover_master();
+    asio::awaitable<void> end_leftover_master();
     void give_up_login();
     [[nodiscard]] Error stopping() const;
     [[nodiscard]] Error lost() const;

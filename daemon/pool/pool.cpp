@@ -48,6 +48,16 @@ void Pool::forget_unused() {
     }
 }
 
+void Pool::forget_idle(const std::string& key_text) {
+    const auto item = connections_.find(key_text);
+    if (item == connections_.end() || item->second->has_master() || item->second->busy() ||
+        item->second->describe().state != api::ConnectionState::Idle) {
+        return;
+    }
+    tasks_.spawn("pool", bury(std::move(item->second)));
+    connections_.erase(item);
+}
+
 asio::awaitable<void> Pool::bury(std::unique_ptr<Connection> connection) {
     co_await connection->shut_down();
 }

@@ -20,6 +20,8 @@ public:
     Result<Connection*> get(const Identity& identity, const SshRoute& route, bool pinned);
     [[nodiscard]] Connection* find(const std::string& key_text);
     [[nodiscard]] const std::map<std::string, std::unique_ptr<Connection>>& connections() const { return connections_; }
+    // Forgets the connection of a server that nobody wants, if it is so.
+    void forget_idle(const std::string& key_text);
     // Probes all that have a master, or one, at once.
     asio::awaitable<void> check(Connection* only);
     // Lets go of every master: the processes live on, and every wait ends.

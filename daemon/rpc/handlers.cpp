@@ -160,6 +160,9 @@ asio::awaitable<Result<Json>> Handlers::connect(Call call) {
         Error error = std::move(ready).error();
         error.ctx = found->context.name;
         error.server = connection.key_text();
+        if (error.kind == ErrorKind::Cancelled) {
+            error.hint = "cmctl connect " + found->context.name;
+        }
         co_return error;
     }
     api::ConnectResult result;
@@ -180,11 +183,24 @@ asio::awaitable<Result<Json>> Handlers::disconnect(Call call) {
     Connection& connection = *found->connection;
     const auto done = co_await connection.disconnect(params->force, clock_.now() + kDrainDeadline);
     if (!done) {
-        co_return done.error();
+        Error error = done.error();
+        error.ctx = found->context.name;
+        error.hint = "cmctl disconnect --force " + found->context.name;
+        co_return error;
     }
     api::ConnectionResult result;
     result.connection = connection.describe();
+    forget_if_new(std::move(*found));
     co_return api::write(result);
+}
+
+// Asking about a server is no reason to remember it.
+void Handlers::forget_if_new(Sessions::Found found) {
+    const std::string key = found.connection->key_text();
+    found.connection = ConnectionUse();
+    if (found.is_new) {
+        pool_.forget_idle(key);
+    }
 }
 
 asio::awaitable<Result<Json>> Handlers::check(Call call) {
@@ -201,6 +217,7 @@ asio::awaitable<Result<Json>> Handlers::check(Call call) {
         Connection& connection = *found->connection;
         co_await pool_.check(&connection);
         result.connections.push_back(connection.describe());
+        forget_if_new(std::move(*found));
         co_return api::write(result);
     }
     co_await pool_.check(nullptr);

@@ -45,6 +45,7 @@ private:
     asio::awaitable<Result<Json>> disconnect(Call call);
     asio::awaitable<Result<Json>> check(Call call);
     asio::awaitable<Result<Json>> contexts(Call call);
+    void forget_if_new(Sessions::Found found);
     asio::awaitable<std::optional<api::Server>> find_server(std::optional<std::string> ctx, Instant deadline);
     asio::awaitable<Result<Json>> ping(Call call);
     asio::awaitable<Result<Json>> version(Call call);

@@ -22,7 +22,7 @@ Result<ResolvedContext> resolve_context(const Config& config, const std::optiona
         Error error = std::move(destination).error();
         error.kind = ErrorKind::UnknownContext;
         error.message =
-            "no context is named " + printable(resolved.name) + ", and it is no ssh destination: " + error.message;
+            "no context is named '" + printable(resolved.name) + "', and it is no ssh destination: " + error.message;
         error.hint = "cmctl contexts";
         error.ctx = resolved.name;
         return error;

@@ -52,7 +52,10 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
         co_return result;
     }
     if (params.forget) {
+        const ConnectionUse connection(*record->connection);
         end(*record, api::SessionState::Lost, "forgotten at the user's wish");
+        // Where the server is there after all, its tmux lets go of what has ended.
+        scan(*connection, true);
         result.session = record->view;
         co_return result;
     }

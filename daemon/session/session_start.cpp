@@ -195,6 +195,9 @@ asio::awaitable<Result<api::StartResult>> Sessions::start(api::StartParams param
         Error error = std::move(started).error();
         error.ctx = record->view.ctx;
         error.server = record->view.server.key;
+        if (error.kind == ErrorKind::Cancelled) {
+            error.hint = "cmctl connect " + record->view.ctx;
+        }
         if (record->view.state == api::SessionState::Starting && !error.session) {
             // Nothing of it is on the server.
             record->hold = Hold();

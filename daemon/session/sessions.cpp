@@ -44,6 +44,7 @@ asio::awaitable<Result<Sessions::Found>> Sessions::find_connection(std::optional
         error.ctx = context->name;
         co_return error;
     }
+    const bool is_new = pool_->find(identity->key.text()) == nullptr;
     auto connection = pool_->get(*identity, context->route, context->prewarm);
     if (!connection) {
         Error error = std::move(connection).error();
@@ -53,6 +54,7 @@ asio::awaitable<Result<Sessions::Found>> Sessions::find_connection(std::optional
     Found found;
     found.context = std::move(*context);
     found.connection = ConnectionUse(**connection);
+    found.is_new = is_new;
     co_return found;
 }
 

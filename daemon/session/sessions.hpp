@@ -39,6 +39,7 @@ public:
     struct Found {
         ResolvedContext context;
         ConnectionUse connection;
+        bool is_new = false;  // the pool had none
     };
     // The connection that a context leads to, made where there is none, not connected.
     asio::awaitable<Result<Found>> find_connection(std::optional<std::string> ctx);

@@ -88,6 +88,8 @@ public:
     // A master that listens on the control path: a new login, or one of our uid that was there already. The error is of
     // one of the login's kinds. Nothing is left behind on failure. shared_ptr: who watches for its death shares it.
     virtual asio::awaitable<Result<std::shared_ptr<Master>>> launch(LaunchRequest request) = 0;
+    // The one that is there already, such as an earlier daemon's; nullptr: none. Connects to no server.
+    virtual asio::awaitable<Result<std::shared_ptr<Master>>> find(LaunchRequest request) = 0;
 };
 
 struct RemoteOutput {

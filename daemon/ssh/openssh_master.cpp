@@ -178,8 +178,8 @@ OpensshLauncher::OpensshLauncher(asio::any_io_executor executor, Clock& clock, P
       runtime_dir_(std::move(runtime_dir)) {}
 
 asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::launch(LaunchRequest request) {
-    std::string log_file = runtime_dir_ + "/ssh-" + hex_digest(request.key.text(), 16) + ".log";
-    auto found = co_await adopt(request, log_file);
+    std::string log = log_file(request);
+    auto found = co_await adopt(request, log);
     if (!found || *found != nullptr) {
         co_return found;
     }
@@ -189,7 +189,25 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::launch(LaunchR
     if (request.on_login) {
         request.on_login();
     }
-    co_return co_await log_in(std::move(request), std::move(log_file));
+    co_return co_await log_in(std::move(request), std::move(log));
+}
+
+asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::find(LaunchRequest request) {
+    co_return co_await adopt(request, log_file(request));
+}
+
+std::string OpensshLauncher::log_file(const LaunchRequest& request) const {
+    return runtime_dir_ + "/ssh-" + hex_digest(request.key.text(), 16) + ".log";
+}
+
+void OpensshLauncher::end_leftover_logins(const LaunchRequest& request, const std::string& mark) {
+    // Since then every login of ours has ended before the next begins.
+    if (!swept_.insert(request.control_path).second) {
+        return;
+    }
+    if (const int ended = kill_marked_processes(mark); ended > 0) {
+        log_warn(request.key.text(), "ended " + std::to_string(ended) + " process(es) of a login that was left behind");
+    }
 }
 
 asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::adopt(const LaunchRequest& request,
@@ -264,12 +282,15 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
     arguments.connect_timeout = config_.pool.connect_timeout;
     arguments.server_alive_set = request.dump.server_alive_set;
 
-    // A daemonised ssh has left its process group; the mark finds it where it did not become a master.
+    // A daemonised ssh has left its process group; the marks find it where it did not become a master.
     const std::string mark = "CMSSH_LOGIN=" + std::to_string(random_bits());
+    const std::string path_mark = "CMSSH_LOGIN_TO=" + hex_digest(runtime_dir_ + '\n' + request.control_path, 32);
+    end_leftover_logins(request, path_mark);
     SpawnRequest spawn;
     spawn.argv = master_command(config_.ssh, request.route, arguments);
     spawn.environment = ssh_environment(environment_, request.auth_sock);
     spawn.environment.push_back(mark);
+    spawn.environment.push_back(path_mark);
     spawn.standard_error = std::move(log);
     auto child = spawner_.spawn(std::move(spawn));
     if (!child) {
@@ -295,6 +316,7 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
         failure.log = text;
         failure.destination = request.route.destination.host;
         failure.server = server;
+        failure.ssh = typed_command(config_.ssh, request.route);
         auto error = classify_login_failure(failure);
         bool wants_passphrase = false;
         if (error.kind == ErrorKind::AuthFailed) {
@@ -324,6 +346,11 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
     log_warn(server, "ssh logged in without becoming the master; ended " + std::to_string(strays) + " process(es)");
     const std::string text = read_file(log_file);
     ::unlink(log_file.c_str());
+    // What came there meanwhile is as good: somebody's plain ssh with the same path.
+    auto other = co_await adopt(request, log_file);
+    if (other && *other != nullptr) {
+        co_return other;
+    }
     Error error{.kind = ErrorKind::ConnectFailed,
                 .message = "ssh logged in to " + server + " but did not become its master",
                 .hint = "look for another ssh that uses " + request.control_path};

@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -57,8 +58,12 @@ public:
                     std::vector<std::string> environment, std::string runtime_dir);
 
     asio::awaitable<Result<std::shared_ptr<Master>>> launch(LaunchRequest request) override;
+    asio::awaitable<Result<std::shared_ptr<Master>>> find(LaunchRequest request) override;
 
 private:
+    [[nodiscard]] std::string log_file(const LaunchRequest& request) const;
+    // A daemon that was killed may have left a login under way, which would come to the control path after ours.
+    void end_leftover_logins(const LaunchRequest& request, const std::string& mark);
     // nullptr: nothing is there (any more), a login is needed.
     asio::awaitable<Result<std::shared_ptr<Master>>> adopt(const LaunchRequest& request, const std::string& log_file);
     asio::awaitable<Result<std::shared_ptr<Master>>> log_in(LaunchRequest request, std::string log_file);
@@ -73,6 +78,7 @@ private:
     const Config& config_;
     std::vector<std::string> environment_;
     std::string runtime_dir_;
+    std::set<std::string> swept_;  // control paths whose leftovers were looked for
 };
 
 }  // namespace cmssh

@@ -45,6 +45,20 @@ std::vector<std::string> dump_command(const SshConfig& config, const SshRoute& r
     return argv;
 }
 
+std::vector<std::string> typed_command(const SshConfig& config, const SshRoute& route) {
+    std::vector<std::string> argv = {config.program};
+    argv.insert(argv.end(), config.options.begin(), config.options.end());
+    const Destination& destination = route.destination;
+    if (destination.port) {
+        argv.insert(argv.end(), {"-p", std::to_string(*destination.port)});
+    }
+    if (route.identity_file) {
+        argv.insert(argv.end(), {"-i", *route.identity_file});
+    }
+    argv.push_back(destination.user ? *destination.user + '@' + destination.host : destination.host);
+    return argv;
+}
+
 std::vector<std::string> master_command(const SshConfig& config, const SshRoute& route,
                                         const MasterArguments& arguments) {
     // ControlPersist is the net under the daemon's own linger timer: a daemon that is killed leaves nothing for ever.

@@ -32,6 +32,9 @@ struct MasterArguments {
 // `ssh -G`: prints what ssh would use, connects nowhere. It runs `Match exec` commands of the user's ssh_config.
 [[nodiscard]] std::vector<std::string> dump_command(const SshConfig& config, const SshRoute& route);
 
+// What a person types to go the same way, for a hint.
+[[nodiscard]] std::vector<std::string> typed_command(const SshConfig& config, const SshRoute& route);
+
 // Logs in and goes to the background as a master: exit 0 exactly when the socket listens (OpenSSH 8.0 to 10.5).
 [[nodiscard]] std::vector<std::string> master_command(const SshConfig& config, const SshRoute& route,
                                                       const MasterArguments& arguments);

@@ -57,6 +57,7 @@ struct Cause {
     ErrorKind kind = ErrorKind::ConnectFailed;
     std::string_view line = {};
     std::string_view changed_host = {};  // as known_hosts has it
+    std::string_view known_hosts = {};   // the file that has its old key
     bool revoked = false;
 };
 
@@ -117,6 +118,18 @@ std::string_view changed_host(std::string_view line) {
     return line.substr(kBefore.size(), behind - kBefore.size());
 }
 
+// "Offending ED25519 key in /home/u/.ssh/known_hosts:3" → "/home/u/.ssh/known_hosts"
+std::string_view offending_file(std::string_view line) {
+    constexpr std::string_view kBefore = " key in ";
+    const std::size_t before = line.find(kBefore);
+    const std::size_t colon = line.rfind(':');
+    if (!line.starts_with("Offending ") || before == std::string_view::npos || colon == std::string_view::npos ||
+        colon < before + kBefore.size()) {
+        return {};
+    }
+    return line.substr(before + kBefore.size(), colon - before - kBefore.size());
+}
+
 class LogReader {
 public:
     void read_line(std::string_view line) {
@@ -129,6 +142,9 @@ public:
         if (const std::string_view host = changed_host(line); !host.empty()) {
             warning_ = HostKeyWarning::Changed;
             changed_host_ = host;
+        }
+        if (const std::string_view file = offending_file(line); !file.empty()) {
+            known_hosts_ = file;
         }
 
         if (const std::optional<std::string_view> methods = denied_methods(line)) {
@@ -167,6 +183,7 @@ private:
         if (warning_ == HostKeyWarning::Changed) {
             cause_->kind = ErrorKind::HostKeyChanged;
             cause_->changed_host = changed_host_;
+            cause_->known_hosts = known_hosts_;
         } else if (warning_ == HostKeyWarning::Revoked) {
             cause_->kind = ErrorKind::ConnectFailed;
             cause_->revoked = true;
@@ -177,6 +194,7 @@ private:
     HostKeyWarning warning_ = HostKeyWarning::None;
     bool key_wants_passphrase_ = false;
     std::string_view changed_host_;
+    std::string_view known_hosts_;
     std::optional<Cause> cause_;
     std::string_view consequence_;
     std::string_view last_line_;
@@ -199,14 +217,20 @@ std::string shell_word(std::string_view word) {
     return quoted + "'";
 }
 
-// ssh does not take user@host:port.
-std::string ssh_arguments(std::string_view destination) {
-    const Result<Destination> parsed = parse_destination(destination);
-    if (!parsed.ok()) {
-        return shell_word(destination);
+// `ssh OPTIONS… HOST`, with another option first.
+std::string ssh_line(const std::vector<std::string>& command, std::string_view option = {}) {
+    std::string line;
+    for (const auto& word : command) {
+        if (!line.empty()) {
+            line += ' ';
+        }
+        line += shell_word(word);
+        if (!option.empty()) {
+            line += ' ';
+            line += std::exchange(option, {});
+        }
     }
-    std::string arguments = parsed->port ? "-p " + std::to_string(*parsed->port) + ' ' : std::string();
-    return arguments += shell_word((parsed->user ? *parsed->user + '@' : std::string()) + parsed->host);
+    return line;
 }
 
 // What known_hosts calls the server: "host", or "[host]:port" for any port but 22.
@@ -259,29 +283,30 @@ std::string sentence(const Cause& cause, const LoginFailure& failure) {
 }
 
 std::string hint(const Cause& cause, const LoginFailure& failure) {
-    const std::string ssh = ssh_arguments(failure.destination);
     switch (cause.kind) {
         case ErrorKind::DnsFailure:
-            return "ssh -G " + ssh +
+            return ssh_line(failure.ssh, "-G") +
                    " | grep -E '^(hostname|proxyjump) '  # check the name, and HostName in ssh_config";
         case ErrorKind::ConnectRefused:
-            return "ssh -v " + ssh + "  # check that sshd runs there, and the port";
+            return ssh_line(failure.ssh, "-v") + "  # check that sshd runs there, and the port";
         case ErrorKind::ConnectTimeout:
-            return "ssh -v " + ssh + "  # see how far the connection gets";
+            return ssh_line(failure.ssh, "-v") + "  # see how far the connection gets";
         case ErrorKind::HostKeyUnknown:
-            return "ssh " + ssh + "  # once by hand, to check the key and accept it; or add it to known_hosts";
+            return ssh_line(failure.ssh) + "  # once by hand, to check the key and accept it; or add it to known_hosts";
         case ErrorKind::HostKeyChanged: {
             const std::string host =
                 cause.changed_host.empty() ? known_hosts_name(failure.server) : std::string(cause.changed_host);
-            return "ssh-keygen -R " + shell_word(host) +
+            const std::string file = cause.known_hosts.empty() ? std::string() : " -f " + shell_word(cause.known_hosts);
+            return "ssh-keygen" + file + " -R " + shell_word(host) +
                    "  # only after asking the server's administrator whether the key was changed";
         }
         case ErrorKind::NeedsAuth:
-            return "cmctl connect " + shell_word(failure.destination);
+            return ssh_line(failure.ssh) +
+                   "  # log in by hand and add your public key there: cmsshd itself cannot be asked";
         case ErrorKind::AuthFailed:
-            return "ssh -v " + ssh + "  # see which keys are offered";
+            return ssh_line(failure.ssh, "-v") + "  # see which keys are offered";
         default:
-            return "ssh -v " + ssh;
+            return ssh_line(failure.ssh, "-v");
     }
 }
 

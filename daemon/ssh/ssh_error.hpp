@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "protocol/errors.hpp"
 
@@ -14,8 +15,9 @@ enum class LoginEnd { Exited, TimedOut };
 struct LoginFailure {
     LoginEnd end = LoginEnd::Exited;
     std::string_view log;          // everything ssh wrote (-E file)
-    std::string_view destination;  // as typed, for the message and the hint
+    std::string_view destination;  // as typed, for the message
     std::string_view server;       // the server's key
+    std::vector<std::string> ssh;  // the command that goes the same way, for the hint
 };
 
 // The kind, a sentence for a person, a hint with the next thing to type, and ssh's own text in ssh_stderr (its last 4

@@ -399,6 +399,7 @@ TEST(Kill, WithForgetGivesTheSessionUp) {
     EXPECT_EQ(session.at("state"), "lost");
     EXPECT_TRUE(session.at("reason").is_string());
     EXPECT_EQ(world.stats().at("total_refs"), 0);
+    EXPECT_TRUE(wait_until([&] { return world.tmux_sessions(1).empty(); })) << "the server is there";
 }
 
 TEST(Name, IsFreeAgainOnceItsSessionHasEnded) {

@@ -217,6 +217,12 @@ public:
         co_return *login->outcome;
     }
 
+    // What is there when find() is called.
+    std::shared_ptr<FakeMaster> leftover;
+    asio::awaitable<Result<std::shared_ptr<Master>>> find(LaunchRequest /*request*/) override {
+        co_return std::shared_ptr<Master>(leftover);
+    }
+
 private:
     void decide(std::size_t index, Result<std::shared_ptr<Master>> outcome) {
         logins_.at(index)->outcome = std::move(outcome);

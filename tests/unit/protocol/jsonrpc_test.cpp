@@ -332,8 +332,9 @@ TEST(JsonRpc, BuildsWhatTheSpecificationAsksFor) {
               R"({"id":1,"jsonrpc":"2.0","method":"ping","params":{}})");
     EXPECT_EQ(dump_json(make_notification("event", {{"seq", 1}})),
               R"({"jsonrpc":"2.0","method":"event","params":{"seq":1}})");
-    EXPECT_EQ(dump_json(make_error(nullptr, Error{.kind = ErrorKind::ParseError, .message = "m"})),
-              R"({"error":{"code":-32700,"data":{"kind":"parse_error"},"message":"m"},"id":null,"jsonrpc":"2.0"})");
+    EXPECT_EQ(
+        dump_json(make_error(nullptr, Error{.kind = ErrorKind::ParseError, .message = "m", .hint = "h"})),
+        R"({"error":{"code":-32700,"data":{"hint":"h","kind":"parse_error"},"message":"m"},"id":null,"jsonrpc":"2.0"})");
 }
 
 }  // namespace
