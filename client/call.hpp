@@ -48,7 +48,7 @@ Outcome<T> call(RpcClient& client, std::string_view method, Json params, std::op
 template <typename T>
 Outcome<T> call(const GlobalOptions& global, std::string_view method, Json params) {
     const auto deadline = deadline_of(global);
-    auto client = RpcClient::connect(global);
+    auto client = RpcClient::connect(global, deadline);
     if (auto* failure = std::get_if<CallError>(&client)) {
         return std::move(*failure);
     }

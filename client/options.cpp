@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <map>
+#include <string_view>
 
 #include "client/verbs.hpp"
 #include "protocol/errors.hpp"
@@ -21,7 +23,9 @@ std::chrono::milliseconds duration_of(const std::string& text) {
         throw CLI::ValidationError("--timeout",
                                    "expected a duration such as 500ms, 30s or 10m, got " + printable(text));
     }
-    return std::chrono::milliseconds(milliseconds);
+    // A century is for ever, and no overflow.
+    constexpr std::chrono::milliseconds kLongest = std::chrono::hours(24 * 365 * 100);
+    return std::min(std::chrono::milliseconds(milliseconds), kLongest);
 }
 
 void add_global_options(CLI::App& app, GlobalOptions& global) {
@@ -62,11 +66,11 @@ bool takes_value(const std::string& option) {
     return std::any_of(std::begin(kOptions), std::end(kOptions), [&option](const char* it) { return option == it; });
 }
 
-StartLine split_start_line(int argc, char** argv, int first) {
+StartLine split_start_line(const std::vector<std::string>& words) {
     StartLine line;
-    int at = first;
-    while (at < argc) {
-        const std::string word = argv[at];
+    std::size_t at = 0;
+    while (at < words.size()) {
+        const std::string& word = words[at];
         if (word == "--") {
             line.separated = true;
             ++at;
@@ -77,11 +81,11 @@ StartLine split_start_line(int argc, char** argv, int first) {
         }
         line.options.push_back(word);
         ++at;
-        if (takes_value(word) && at < argc) {
-            line.options.emplace_back(argv[at++]);
+        if (takes_value(word) && at < words.size()) {
+            line.options.push_back(words[at++]);
         }
     }
-    line.command.assign(argv + at, argv + argc);
+    line.command.assign(words.begin() + static_cast<std::ptrdiff_t>(at), words.end());
     return line;
 }
 
@@ -90,19 +94,24 @@ int stop(const CLI::App& app, const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) {
         return app.exit(error);
     }
-    const CLI::App* verb = &app;
-    while (!verb->get_subcommands().empty()) {
-        verb = verb->get_subcommands().front();
-    }
-    const std::string name = verb == &app ? app.get_name() : app.get_name() + " " + verb->get_name();
-    std::fprintf(stderr, "cmctl: %s\nhint: %s --help\n", printable(error.what()).c_str(), name.c_str());
+    std::fprintf(stderr, "cmctl: %s\nhint: %s --help\n", printable(error.what()).c_str(), app.get_name().c_str());
     return exit_code::kUsage;
 }
 
-int parse_start(GlobalOptions global, int argc, char** argv, int first) {
-    StartLine line = split_start_line(argc, argv, first);
+// CLI11 wants the last word first.
+int parse_words(CLI::App& app, std::vector<std::string> words, const std::function<int()>& run) {
+    std::reverse(words.begin(), words.end());
+    try {
+        app.parse(words);
+    } catch (const CLI::ParseError& error) {
+        return stop(app, error);
+    }
+    return run();
+}
+
+int parse_start(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    StartLine line = split_start_line(words);
     StartOptions options;
-    CLI::App app{"Start a command in a detached tmux session on a server", "cmctl start"};
     // For the help only: the command never gets here.
     app.add_option("CMD", options.command, "The command and its arguments, from the first word that is no option on")
         ->type_name("[ARG...]");
@@ -114,116 +123,138 @@ int parse_start(GlobalOptions global, int argc, char** argv, int first) {
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app.add_flag("--wait", options.wait, "Wait until it ends, and exit with its code");
-    add_global_options(app, global);
-    try {
-        std::reverse(line.options.begin(), line.options.end());
-        app.parse(line.options);
-    } catch (const CLI::ParseError& error) {
-        return stop(app, error);
-    }
-    options.command = std::move(line.command);
-    if (!options.ctx && !line.separated) {
-        options.ctx = take_trailing_ctx(options.command);
-        if (options.ctx) {
-            std::fprintf(stderr, "cmctl: took --ctx %s from the end of the line\n", printable(*options.ctx).c_str());
+    return parse_words(app, std::move(line.options), [&] {
+        options.command = std::move(line.command);
+        // A -- anywhere says where things end: what stands behind is the command's.
+        const bool separated =
+            line.separated || std::find(options.command.begin(), options.command.end(), "--") != options.command.end();
+        if (!options.ctx && !separated) {
+            options.ctx = take_trailing_ctx(options.command);
+            if (options.ctx) {
+                std::fprintf(stderr, "cmctl: took --ctx %s from the end of the line\n",
+                             printable(*options.ctx).c_str());
+            }
         }
-    }
-    if (options.command.empty()) {
-        std::fprintf(stderr, "cmctl: start: expected a command\nhint: cmctl start --ctx C CMD [ARG...]\n");
-        return exit_code::kUsage;
-    }
-    return start(global, std::move(options));
-}
-
-// Where `start` stands, if that is the verb: options before it belong to cmctl.
-int find_start(int argc, char** argv) {
-    for (int i = 1; i < argc; ++i) {
-        const std::string word = argv[i];
-        if (word == "start") {
-            return i;
+        if (options.command.empty()) {
+            std::fprintf(stderr, "cmctl: start: expected a command\nhint: cmctl start --ctx C CMD [ARG...]\n");
+            return exit_code::kUsage;
         }
-        if (word.empty() || word[0] != '-') {
-            return 0;
-        }
-        if (takes_value(word)) {
-            ++i;
-        }
-    }
-    return 0;
-}
-
-void add_session_verbs(CLI::App& app, GlobalOptions& global, std::function<int()>& run) {
-    app.add_subcommand("start", "Start a command in a detached tmux session");
-
-    auto* list_verb = app.add_subcommand("list", "Sessions that have not ended")->alias("ls");
-    auto list_options = std::make_shared<ListOptions>();
-    list_verb->add_option("--ctx", list_options->ctx, "Only of this context")->type_name("C");
-    list_verb->add_flag("--all", list_options->all, "Ended ones too");
-    list_verb->add_option("--state", list_options->state, "Only in this state")->type_name("STATE");
-    list_verb->callback([&, list_options] { run = [&global, list_options] { return list(global, *list_options); }; });
-
-    auto* kill_verb = app.add_subcommand("kill", "End sessions, or send them a signal");
-    auto kill_options = std::make_shared<KillOptions>();
-    kill_verb->add_option("session", kill_options->sessions, "Ids, unique prefixes of one, or names")->required();
-    kill_verb->add_option("-s,--signal", kill_options->signal, "Signal for the foreground process group")
-        ->type_name("SIG");
-    kill_verb->add_flag("--forget", kill_options->forget, "For a server that will not come back");
-    kill_verb->callback([&, kill_options] { run = [&global, kill_options] { return kill(global, *kill_options); }; });
-
-    auto* wait_verb = app.add_subcommand("wait", "Wait until a session ends, and exit with its code");
-    auto waited = std::make_shared<std::string>();
-    wait_verb->add_option("session", *waited, "An id, a unique prefix of one, or a name")->required();
-    wait_verb->callback([&, waited] { run = [&global, waited] { return wait(global, *waited); }; });
-}
-
-void add_connection_verbs(CLI::App& app, GlobalOptions& global, std::function<int()>& run) {
-    const auto plain = [&](const char* name, const char* text, int (*verb)(const GlobalOptions&)) {
-        app.add_subcommand(name, text)->callback([&run, &global, verb] {
-            run = [&global, verb] { return verb(global); };
-        });
-    };
-    plain("status", "The daemon, its connections and sessions in short", status);
-    plain("stats", "Connections and what they saved", stats);
-    plain("contexts", "The known contexts", contexts);
-    plain("version", "Versions of cmctl and of the daemon", version);
-
-    auto* check_verb = app.add_subcommand("check", "Probe connections now: the master, and the way to the server");
-    auto checked = std::make_shared<std::optional<std::string>>();
-    check_verb->add_option("ctx", *checked, "Only this context");
-    check_verb->callback([&, checked] { run = [&global, checked] { return check(global, *checked); }; });
-
-    auto* connect_verb = app.add_subcommand("connect", "Connect to a server");
-    auto connected = std::make_shared<std::string>();
-    connect_verb->add_option("ctx", *connected, "Context, or an ssh destination")->required();
-    connect_verb->callback([&, connected] { run = [&global, connected] { return connect(global, *connected); }; });
-
-    auto* disconnect_verb = app.add_subcommand("disconnect", "End a server's connection; its sessions run on");
-    auto disconnected = std::make_shared<std::string>();
-    auto force = std::make_shared<bool>(false);
-    disconnect_verb->add_option("ctx", *disconnected, "Context, or an ssh destination")->required();
-    disconnect_verb->add_flag("--force", *force, "Do not wait for who uses it");
-    disconnect_verb->callback([&, disconnected, force] {
-        run = [&global, disconnected, force] { return disconnect(global, *disconnected, *force); };
+        return start(global, std::move(options));
     });
 }
 
-void add_daemon_verbs(CLI::App& app, GlobalOptions& global, std::function<int()>& run) {
-    auto* daemon = app.add_subcommand("daemon", "Start, stop, look at or reload the daemon")->require_subcommand(1);
-    const auto plain = [&](const char* name, const char* text, int (*verb)(const GlobalOptions&)) {
-        daemon->add_subcommand(name, text)->fallthrough()->callback([&run, &global, verb] {
-            run = [&global, verb] { return verb(global); };
-        });
-    };
-    plain("start", "Start it where it does not run", daemon_start);
-    plain("stop", "Stop it; sessions and connections live on", daemon_stop);
-    plain("status", "Whether it runs", daemon_status);
-    plain("reload", "Have it read its configuration again", daemon_reload);
+int parse_list(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    ListOptions options;
+    app.add_option("--ctx", options.ctx, "Only of this context")->type_name("C");
+    app.add_flag("--all", options.all, "Ended ones too");
+    app.add_option("--state", options.state, "Only in this state")->type_name("STATE");
+    return parse_words(app, words, [&] { return list(global, options); });
+}
 
-    auto* rpc_verb = app.add_subcommand("rpc", "Call a method of the API");
-    auto rpc_options = std::make_shared<RpcOptions>();
-    rpc_verb->add_option("method", rpc_options->method, "As rpc.discover lists them")->required();
-    rpc_verb->add_option("params", rpc_options->params, "A JSON object, or - for standard input");
-    rpc_verb->callback([&, rpc_options] { run = [&global, rpc_options] { return rpc(global, *rpc_options); }; });
+int parse_kill(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    KillOptions options;
+    app.add_option("session", options.sessions, "Ids, unique prefixes of one, or names")->required();
+    app.add_option("-s,--signal", options.signal, "Signal for the foreground process group")->type_name("SIG");
+    app.add_flag("--forget", options.forget, "For a server that will not come back");
+    return parse_words(app, words, [&] { return kill(global, options); });
+}
+
+int parse_wait(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    std::string session;
+    app.add_option("session", session, "An id, a unique prefix of one, or a name")->required();
+    return parse_words(app, words, [&] { return wait(global, session); });
+}
+
+int parse_check(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    std::optional<std::string> ctx;
+    app.add_option("ctx", ctx, "Only this context");
+    return parse_words(app, words, [&] { return check(global, ctx); });
+}
+
+int parse_connect(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    std::string ctx;
+    app.add_option("ctx", ctx, "Context, or an ssh destination")->required();
+    return parse_words(app, words, [&] { return connect(global, ctx); });
+}
+
+int parse_disconnect(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    std::string ctx;
+    bool force = false;
+    app.add_option("ctx", ctx, "Context, or an ssh destination")->required();
+    app.add_flag("--force", force, "Do not wait for who uses it");
+    return parse_words(app, words, [&] { return disconnect(global, ctx, force); });
+}
+
+int parse_daemon(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    static const std::map<std::string, int (*)(const GlobalOptions&)> kActions = {
+        {"start", daemon_start}, {"stop", daemon_stop}, {"status", daemon_status}, {"reload", daemon_reload}};
+    std::string action;
+    app.add_option("action", action,
+                   "start: where it does not run; stop: sessions and connections live on; status: whether it runs; "
+                   "reload: read the configuration again")
+        ->required()
+        ->type_name("start|stop|status|reload");
+    return parse_words(app, words, [&] {
+        const auto found = kActions.find(action);
+        if (found == kActions.end()) {
+            std::fprintf(stderr, "cmctl: daemon: %s is none of start, stop, status and reload\nhint: %s --help\n",
+                         printable("'" + action + "'").c_str(), app.get_name().c_str());
+            return exit_code::kUsage;
+        }
+        return found->second(global);
+    });
+}
+
+int parse_rpc(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    RpcOptions options;
+    app.add_option("method", options.method, "As rpc.discover lists them")->required();
+    app.add_option("params", options.params, "A JSON object, or - for standard input");
+    return parse_words(app, words, [&] { return rpc(global, options); });
+}
+
+template <int (*verb)(const GlobalOptions&)>
+int parse_plain(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    return parse_words(app, words, [&global] { return verb(global); });
+}
+
+// Each verb is an App of its own and not a subcommand: CLI11 would take the name of another verb for that verb where a
+// session or a context is meant. And only what is asked for is built, which is most of cmctl's start-up time.
+struct Verb {
+    const char* name;
+    const char* text;
+    int (*parse)(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words);
+};
+
+constexpr Verb kVerbs[] = {
+    {"start", "Start a command in a detached tmux session on a server", parse_start},
+    {"list", "Sessions that have not ended", parse_list},
+    {"kill", "End sessions, or send them a signal", parse_kill},
+    {"wait", "Wait until a session ends, and exit with its code", parse_wait},
+    {"status", "The daemon, its connections and sessions in short", parse_plain<status>},
+    {"stats", "Connections and what they saved", parse_plain<stats>},
+    {"contexts", "The known contexts", parse_plain<contexts>},
+    {"version", "Versions of cmctl and of the daemon", parse_plain<version>},
+    {"check", "Probe connections now: the master, and the way to the server", parse_check},
+    {"connect", "Connect to a server", parse_connect},
+    {"disconnect", "End a server's connection; its sessions run on", parse_disconnect},
+    {"daemon", "Start, stop, look at or reload the daemon", parse_daemon},
+    {"rpc", "Call a method of the API", parse_rpc},
+};
+
+const Verb* find_verb(std::string_view name) {
+    const std::string_view wanted = name == "ls" ? "list" : name;
+    const auto* const found =
+        std::find_if(std::begin(kVerbs), std::end(kVerbs), [wanted](const Verb& verb) { return verb.name == wanted; });
+    return found == std::end(kVerbs) ? nullptr : found;
+}
+
+// Where the verb stands: options before it belong to cmctl. argc: there is none.
+int verb_place(int argc, char** argv) {
+    int at = 1;
+    while (at < argc && argv[at][0] == '-') {
+        at += takes_value(argv[at]) ? 2 : 1;
+    }
+    return std::min(at, argc);
 }
 
 }  // namespace
@@ -249,36 +280,38 @@ namespace {
 int run_verb(int argc, char** argv) {
     ::signal(SIGPIPE, SIG_IGN);
     GlobalOptions global;
-    std::function<int()> run = [&global] { return status(global); };
-
     CLI::App app{"cmctl: run long commands on servers, over connections that cmsshd shares", "cmctl"};
     app.set_version_flag("--version", "cmctl " CMSSH_VERSION);
-    app.fallthrough();
     add_global_options(app, global);
-    // Each verb costs start-up time, so the most frequent line is read without the others.
-    const int start_at = find_start(argc, argv);
-    if (start_at > 0) {
-        std::vector<std::string> before(argv + 1, argv + start_at);
-        std::reverse(before.begin(), before.end());
-        try {
-            app.parse(before);
-        } catch (const CLI::ParseError& error) {
-            return stop(app, error);
-        }
-        return parse_start(global, argc, argv, start_at + 1);
-    }
-    add_session_verbs(app, global, run);
-    add_connection_verbs(app, global, run);
-    add_daemon_verbs(app, global, run);
-    for (auto* verb : app.get_subcommands({})) {
-        verb->fallthrough();
-    }
+    const int at = verb_place(argc, argv);
+    std::vector<std::string> before(argv + 1, argv + at);
+    std::reverse(before.begin(), before.end());
     try {
-        app.parse(argc, argv);
+        app.parse(before);
+    } catch (const CLI::CallForHelp& help) {
+        std::string verbs = "Verbs:\n";
+        for (const Verb& verb : kVerbs) {
+            std::string name = verb.name;
+            name.resize(std::max<std::size_t>(name.size(), 12), ' ');
+            verbs += "  " + name + verb.text + "\n";
+        }
+        app.footer(verbs + "\ncmctl VERB --help tells more.");
+        return stop(app, help);
     } catch (const CLI::ParseError& error) {
         return stop(app, error);
     }
-    return run();
+    if (at == argc) {
+        return status(global);
+    }
+    const Verb* verb = find_verb(argv[at]);
+    if (verb == nullptr) {
+        std::fprintf(stderr, "cmctl: there is no verb %s\nhint: cmctl --help\n",
+                     printable("'" + std::string(argv[at]) + "'").c_str());
+        return exit_code::kUsage;
+    }
+    CLI::App verb_app{verb->text, std::string("cmctl ") + verb->name};
+    add_global_options(verb_app, global);
+    return verb->parse(verb_app, global, std::vector<std::string>(argv + at + 1, argv + argc));
 }
 
 }  // namespace
@@ -286,9 +319,13 @@ int run_verb(int argc, char** argv) {
 int run_command_line(int argc, char** argv) {
     const int code = run_verb(argc, argv);
     // A full disk, or a reader that has gone: what was printed has not arrived.
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-        if (errno != EPIPE) {
+    const bool flushed = std::fflush(stdout) == 0;
+    if (!flushed || std::ferror(stdout) != 0) {
+        // Where an earlier write failed, errno is of something else by now.
+        if (!flushed && errno != EPIPE) {
             std::fprintf(stderr, "cmctl: standard output: %s\n", std::strerror(errno));
+        } else if (flushed) {
+            std::fputs("cmctl: standard output could not be written\n", stderr);
         }
         return code == exit_code::kOk ? exit_code::kFailed : code;
     }

@@ -147,6 +147,17 @@ void print_json(const Json& json) {
     std::fputs((json.dump(kIndent, ' ', true, Json::error_handler_t::replace) + "\n").c_str(), stdout);
 }
 
+namespace {
+
+std::string trimmed(std::string text) {
+    while (!text.empty() && (text.back() == '\n' || text.back() == '\r' || text.back() == ' ')) {
+        text.pop_back();
+    }
+    return text;
+}
+
+}  // namespace
+
 int print_error(const GlobalOptions& global, const CallError& failure) {
     const Error& error = failure.error;
     std::fflush(stdout);
@@ -156,7 +167,8 @@ int print_error(const GlobalOptions& global, const CallError& failure) {
         return failure.exit_code;
     }
     std::fprintf(stderr, "cmctl: %s\n", printable_lines(error.message).c_str());
-    if (error.ssh_stderr) {
+    // What ssh said in one line is in the message already.
+    if (error.ssh_stderr && error.message.find(trimmed(printable_lines(*error.ssh_stderr))) == std::string::npos) {
         std::string indented;
         for (const char byte : printable_lines(*error.ssh_stderr)) {
             if (indented.empty() || indented.back() == '\n') {

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -34,7 +35,30 @@ CallError lost_daemon() {
     return no_daemon("the daemon closed the connection before it answered", "cmctl daemon status", true);
 }
 
+CallError no_answer_in_time() {
+    return CallError{.error = {.kind = ErrorKind::Timeout,
+                               .message = "no answer in time",
+                               .hint = "give a longer --timeout, or look at cmctl daemon status"},
+                     .exit_code = exit_code::kTimeout};
+}
+
+// connect() blocks where the queue of a daemon that does not accept is full, and poll() does not help: its deadline is
+// the one for sending.
+void bound_connect(int socket, Instant deadline) {
+    const auto left = std::chrono::ceil<std::chrono::microseconds>(deadline - std::chrono::steady_clock::now());
+    const auto microseconds = std::max<std::int64_t>(left.count(), 1);  // 0 would be for ever
+    timeval limit{};
+    limit.tv_sec = microseconds / 1'000'000;
+    limit.tv_usec = microseconds % 1'000'000;
+    ::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+}
+
 }  // namespace
+
+CallError interrupted_call() {
+    return CallError{.error = {.kind = ErrorKind::Cancelled, .message = "interrupted"},
+                     .exit_code = exit_code::kInterrupted};
+}
 
 std::optional<Instant> deadline_of(const GlobalOptions& global) {
     return global.timeout ? std::optional(std::chrono::steady_clock::now() + *global.timeout) : std::nullopt;
@@ -42,7 +66,8 @@ std::optional<Instant> deadline_of(const GlobalOptions& global) {
 
 RpcClient::RpcClient(UniqueFd fd) : fd_(std::move(fd)), reader_(std::numeric_limits<std::size_t>::max()) {}
 
-std::optional<std::variant<RpcClient, CallError>> RpcClient::connect_running(const std::string& path) {
+std::optional<std::variant<RpcClient, CallError>> RpcClient::connect_running(const std::string& path,
+                                                                             std::optional<Instant> deadline) {
     using Outcome = std::variant<RpcClient, CallError>;
     sockaddr_un address{};
     if (path.size() >= sizeof(address.sun_path)) {
@@ -51,9 +76,19 @@ std::optional<std::variant<RpcClient, CallError>> RpcClient::connect_running(con
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
     UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const Instant answer_by = std::chrono::steady_clock::now() + kAnswerDeadline;
+    const bool hurried = deadline && *deadline < answer_by;
+    bound_connect(fd.get(), hurried ? *deadline : answer_by);
     if (!fd || ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
         if (errno == ENOENT || errno == ECONNREFUSED) {
             return std::nullopt;
+        }
+        if (errno == EAGAIN) {
+            return Outcome(hurried ? no_answer_in_time()
+                                   : no_daemon("the daemon does not answer", "cmctl daemon status"));
+        }
+        if (errno == EINTR && interrupted()) {
+            return Outcome(interrupted_call());
         }
         return Outcome(no_daemon(path + ": " + std::strerror(errno), "cmctl daemon status"));
     }
@@ -66,20 +101,25 @@ std::optional<std::variant<RpcClient, CallError>> RpcClient::connect_running(con
     return Outcome(RpcClient(std::move(fd)));
 }
 
-std::variant<RpcClient, CallError> RpcClient::connect(const GlobalOptions& global) {
+std::variant<RpcClient, CallError> RpcClient::connect(const GlobalOptions& global, std::optional<Instant> deadline) {
     const auto environment = process_environment();
     const std::string path = socket_path(environment, global.socket);
-    if (auto running = connect_running(path)) {
+    if (auto running = connect_running(path, deadline)) {
         return std::move(*running);
     }
     if (global.no_spawn) {
         return no_daemon("no daemon listens on " + path, "cmctl daemon start");
     }
-    if (auto failure = spawn_daemon(global)) {
-        return std::move(*failure);
+    auto spawned = spawn_daemon(global, deadline);
+    if (spawned.failure) {
+        return std::move(*spawned.failure);
     }
-    if (auto running = connect_running(path)) {
+    if (auto running = connect_running(path, deadline)) {
         return std::move(*running);
+    }
+    if (spawned.another_serves) {
+        return no_daemon("your daemon serves on another socket than " + path,
+                         "cmctl daemon stop, or leave --socket and CMSSH_SOCKET away");
     }
     return no_daemon("the daemon was started and does not listen on " + path, "cmctl daemon status");
 }
@@ -102,12 +142,10 @@ std::optional<CallError> RpcClient::wait_for(short events, std::optional<Instant
         if (ready == 0 && ticks) {
             idle_();
         } else if (ready == 0) {
-            return CallError{.error = {.kind = ErrorKind::Timeout, .message = "no answer in time"},
-                             .exit_code = exit_code::kTimeout};
+            return no_answer_in_time();
         }
         if (interrupted() || (ready < 0 && errno != EINTR)) {
-            return CallError{.error = {.kind = ErrorKind::Cancelled, .message = "interrupted"},
-                             .exit_code = exit_code::kInterrupted};
+            return interrupted_call();
         }
     }
 }
@@ -158,7 +196,8 @@ std::variant<Json, CallError> RpcClient::receive(std::optional<Instant> deadline
 
 std::optional<CallError> RpcClient::check_version(const Json& reply) const {
     const auto result = reply.find("result");
-    if (result != reply.end() && result->is_object() && result->value("protocol", 0) == api::kProtocolVersion) {
+    if (result != reply.end() && result->is_object() && result->contains("protocol") &&
+        (*result)["protocol"] == api::kProtocolVersion) {
         return std::nullopt;
     }
     std::string theirs = "unknown";

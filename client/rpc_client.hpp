@@ -24,16 +24,23 @@ struct CallError {
     bool daemon_lost = false;  // no reply came: the call may be repeated
 };
 
+// Ctrl-C.
+[[nodiscard]] CallError interrupted_call();
+
 class RpcClient {
 public:
     // Connects, and starts the daemon where nobody listens and that is allowed.
-    [[nodiscard]] static std::variant<RpcClient, CallError> connect(const GlobalOptions& global);
+    [[nodiscard]] static std::variant<RpcClient, CallError> connect(const GlobalOptions& global,
+                                                                    std::optional<Instant> deadline);
     // Connects to a daemon that runs; nullopt: none does.
-    [[nodiscard]] static std::optional<std::variant<RpcClient, CallError>> connect_running(const std::string& path);
+    [[nodiscard]] static std::optional<std::variant<RpcClient, CallError>> connect_running(
+        const std::string& path, std::optional<Instant> deadline);
 
     using Progress = std::function<void(const Json& params)>;
     // Whatever protocol the daemon speaks: for what every version of it understands.
     void accept_any_version() { version_known_ = true; }
+    // The daemon has told its version on this connection.
+    [[nodiscard]] bool was_answered() const { return version_known_; }
     // Called a few times a second while a call waits.
     void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
     // deadline nullopt: as long as it takes.

@@ -9,11 +9,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <vector>
 
+#include "client/interrupt.hpp"
 #include "protocol/paths.hpp"
 
 extern char** environ;
@@ -27,6 +29,7 @@ constexpr int kReadyFd = 3;
 constexpr int kExitUsage = 2;
 constexpr int kExitAnotherServes = 3;
 constexpr off_t kShownLog = 4096;
+constexpr int kExitPause = 5;  // milliseconds
 
 CallError not_started(std::string message, std::string hint, int code = exit_code::kNoDaemon) {
     return CallError{.error = {.kind = ErrorKind::Internal, .message = std::move(message), .hint = std::move(hint)},
@@ -128,8 +131,20 @@ std::string tail_of(int log_fd, off_t from) {
     return text;
 }
 
+// As waitpid gives it; nullopt: it still ran at the deadline.
+std::optional<int> wait_for_exit(pid_t pid, Instant deadline) {
+    int status = 0;
+    while (::waitpid(pid, &status, WNOHANG) == 0) {
+        if (std::chrono::steady_clock::now() >= deadline || interrupted()) {
+            return std::nullopt;
+        }
+        ::poll(nullptr, 0, kExitPause);
+    }
+    return status;
+}
+
 // true: systemd listens for us now.
-bool start_systemd_socket(const PathEnvironment& environment) {
+bool start_systemd_socket(const PathEnvironment& environment, Instant deadline) {
     const auto runtime = environment.get("XDG_RUNTIME_DIR");
     if (!runtime || ::access((*runtime + "/systemd/private").c_str(), F_OK) != 0) {
         return false;
@@ -139,26 +154,27 @@ bool start_systemd_socket(const PathEnvironment& environment) {
     if (spawned.failure != 0) {
         return false;
     }
-    const Instant deadline = std::chrono::steady_clock::now() + kSystemdDeadline;
-    int status = 0;
-    while (::waitpid(spawned.pid, &status, WNOHANG) == 0) {
-        if (std::chrono::steady_clock::now() >= deadline) {
-            ::kill(spawned.pid, SIGKILL);
-            ::waitpid(spawned.pid, &status, 0);
-            return false;
-        }
-        ::poll(nullptr, 0, 5);
+    const auto status = wait_for_exit(spawned.pid, deadline);
+    if (!status) {
+        ::kill(spawned.pid, SIGKILL);
+        ::waitpid(spawned.pid, nullptr, 0);
+        return false;
     }
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return WIFEXITED(*status) && WEXITSTATUS(*status) == 0;
 }
 
 }  // namespace
 
-std::optional<CallError> spawn_daemon(const GlobalOptions& global) {
+SpawnOutcome spawn_daemon(const GlobalOptions& global, std::optional<Instant> caller_deadline) {
+    const Instant now = std::chrono::steady_clock::now();
+    const auto bounded = [&](std::chrono::seconds limit) {
+        return caller_deadline ? std::min(*caller_deadline, now + limit) : now + limit;
+    };
+    const Instant deadline = bounded(kStartDeadline);
     const auto environment = process_environment();
     const bool default_socket = !global.socket && !environment.get("CMSSH_SOCKET");
-    if (default_socket && !global.config && start_systemd_socket(environment)) {
-        return std::nullopt;
+    if (default_socket && !global.config && start_systemd_socket(environment, bounded(kSystemdDeadline))) {
+        return {};
     }
     const std::string dir = state_dir(environment);
     make_dirs(dir);
@@ -188,24 +204,35 @@ std::optional<CallError> spawn_daemon(const GlobalOptions& global) {
     }
     ready_write.reset();
 
+    const auto not_in_time = [&] {
+        return not_started("the daemon did not start in time", "look into " + log_path,
+                           caller_deadline == deadline ? exit_code::kTimeout : exit_code::kNoDaemon);
+    };
     pollfd waited{.fd = ready_read.get(), .events = POLLIN, .revents = 0};
-    constexpr auto kMilliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(kStartDeadline).count();
     int polled = -1;
     do {
-        polled = ::poll(&waited, 1, static_cast<int>(kMilliseconds));
-    } while (polled < 0 && errno == EINTR);
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+        polled = ::poll(&waited, 1, static_cast<int>(std::max<std::int64_t>(left.count(), 0)));
+    } while (polled < 0 && errno == EINTR && !interrupted());
+    if (polled < 0) {
+        return interrupted_call();
+    }
     if (polled == 0) {
-        return not_started("the daemon did not start within 10 s", "look into " + log_path);
+        return not_in_time();
     }
     char byte = 0;
     if (::read(ready_read.get(), &byte, 1) == 1) {
-        return std::nullopt;
+        return {};
     }
-    int status = 0;
-    ::waitpid(spawned.pid, &status, 0);
-    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    const auto status = wait_for_exit(spawned.pid, deadline);
+    if (!status) {
+        return interrupted() ? interrupted_call() : not_in_time();
+    }
+    const int code = WIFEXITED(*status) ? WEXITSTATUS(*status) : -1;
     if (code == kExitAnotherServes) {
-        return std::nullopt;
+        SpawnOutcome outcome;
+        outcome.another_serves = true;
+        return outcome;
     }
     // It has said what is wrong; that is the message.
     std::string said = tail_of(log.get(), log_begin);

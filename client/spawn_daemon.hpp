@@ -2,12 +2,20 @@
 #pragma once
 
 #include <optional>
+#include <utility>
 
 #include "client/rpc_client.hpp"
 
 namespace cmssh::client {
 
-// nullopt: somebody listens now.
-[[nodiscard]] std::optional<CallError> spawn_daemon(const GlobalOptions& global);
+struct SpawnOutcome {
+    SpawnOutcome() = default;
+    SpawnOutcome(CallError why_not) : failure(std::move(why_not)) {}
+
+    std::optional<CallError> failure;  // nullopt: somebody listens now
+    bool another_serves = false;       // a daemon of this user runs already, perhaps on another socket
+};
+// Takes until the caller's deadline, and 10 s at most.
+[[nodiscard]] SpawnOutcome spawn_daemon(const GlobalOptions& global, std::optional<Instant> caller_deadline);
 
 }  // namespace cmssh::client

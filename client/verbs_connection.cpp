@@ -48,8 +48,10 @@ std::vector<Cell> connection_row(const api::Connection& connection, std::string 
 }
 
 bool in_trouble(const api::Connection& connection) {
+    // A login that failed and that nobody needs is over.
+    const bool needed = connection.refs > 0;
     return connection.state == ConnectionState::Degraded || connection.state == ConnectionState::Backoff ||
-           connection.state == ConnectionState::NeedsAuth || connection.state == ConnectionState::Failed;
+           (needed && (connection.state == ConnectionState::NeedsAuth || connection.state == ConnectionState::Failed));
 }
 
 void print_keys(const std::vector<api::Connection>& connections) {
@@ -153,6 +155,10 @@ int check(const GlobalOptions& global, const std::optional<std::string>& ctx) {
     if (result.connections.empty() && !global.quiet) {
         std::fputs("no connections\n", stderr);
     }
+    if (ctx && !result.connections.empty() && result.connections.front().state == ConnectionState::Idle) {
+        std::fprintf(stderr, "cmctl: %s is not connected\nhint: cmctl connect %s\n", printable(*ctx).c_str(),
+                     printable(*ctx).c_str());
+    }
     return code;
 }
 
@@ -163,7 +169,7 @@ int connect(const GlobalOptions& global, const std::string& ctx) {
     }
     const auto deadline = deadline_of(global);
     catch_interrupts();
-    auto connected = RpcClient::connect(global);
+    auto connected = RpcClient::connect(global, deadline);
     if (const auto* failure = std::get_if<CallError>(&connected)) {
         return print_error(global, *failure);
     }

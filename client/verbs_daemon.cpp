@@ -65,7 +65,7 @@ int daemon_start(const GlobalOptions& global) {
 }
 
 int daemon_stop(const GlobalOptions& global) {
-    auto running = RpcClient::connect_running(own_socket_path(global));
+    auto running = RpcClient::connect_running(own_socket_path(global), deadline_of(global));
     if (!running) {
         return exit_code::kOk;
     }
@@ -82,7 +82,8 @@ int daemon_stop(const GlobalOptions& global) {
         return print_error(global, *failure);
     }
     const Json& daemon = std::get<Json>(stats)["daemon"];
-    const int pid = daemon.is_object() ? daemon.value("pid", 0) : 0;
+    const int pid =
+        daemon.is_object() && daemon.contains("pid") && daemon["pid"].is_number() ? daemon["pid"].get<int>() : 0;
     const UniqueFd process(pid > 0 ? static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)) : -1);
     const auto stopped = client.call("shutdown", Json::object(), deadline);
     if (const auto* failure = std::get_if<CallError>(&stopped); failure != nullptr && !failure->daemon_lost) {
@@ -100,14 +101,14 @@ int daemon_stop(const GlobalOptions& global) {
 }
 
 int daemon_status(const GlobalOptions& global) {
-    if (!RpcClient::connect_running(own_socket_path(global))) {
+    if (!RpcClient::connect_running(own_socket_path(global), deadline_of(global))) {
         return not_running(global);
     }
     return status(global);
 }
 
 int daemon_reload(const GlobalOptions& global) {
-    auto running = RpcClient::connect_running(own_socket_path(global));
+    auto running = RpcClient::connect_running(own_socket_path(global), deadline_of(global));
     if (!running) {
         return not_running(global);
     }
@@ -136,7 +137,7 @@ int rpc(const GlobalOptions& global, const RpcOptions& options) {
     }
     const auto deadline = deadline_of(global);
     catch_interrupts();
-    auto connected = RpcClient::connect(global);
+    auto connected = RpcClient::connect(global, deadline);
     if (const auto* failure = std::get_if<CallError>(&connected)) {
         return print_error(global, *failure);
     }
@@ -151,7 +152,7 @@ int rpc(const GlobalOptions& global, const RpcOptions& options) {
 int version(const GlobalOptions& global) {
     Json json = {{"cmctl", CMSSH_VERSION}, {"version", nullptr}};
     std::string daemon = "does not run";
-    if (auto running = RpcClient::connect_running(own_socket_path(global))) {
+    if (auto running = RpcClient::connect_running(own_socket_path(global), deadline_of(global))) {
         auto* client = std::get_if<RpcClient>(&*running);
         if (client == nullptr) {
             return print_error(global, std::get<CallError>(*running));

@@ -1,3 +1,4 @@
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -18,6 +19,8 @@ namespace {
 
 // What the daemon is given over a call's own deadline to say itself that time is up.
 constexpr auto kGrace = std::chrono::seconds(2);
+constexpr auto kDyingDaemon = std::chrono::seconds(1);
+constexpr int kDyingDaemonPause = 10;  // milliseconds
 
 std::optional<std::string> environment_value(const char* name) {
     const char* value = std::getenv(name);
@@ -146,8 +149,9 @@ std::variant<Started, int> start_session(const GlobalOptions& global, const Json
                                          std::optional<Instant> deadline) {
     StatusLine status;
     Announcer announcer(global.quiet, status);
-    for (bool repeated = false;; repeated = true) {
-        auto connected = RpcClient::connect(global);
+    std::optional<Instant> lost_at;
+    for (;;) {
+        auto connected = RpcClient::connect(global, deadline);
         if (const auto* failure = std::get_if<CallError>(&connected)) {
             return print_error(global, *failure);
         }
@@ -164,8 +168,15 @@ std::variant<Started, int> start_session(const GlobalOptions& global, const Json
         }
         const auto& failure = std::get<CallError>(outcome);
         // The same request_id: the session that the lost daemon may have started is not started again.
-        if (failure.daemon_lost && !repeated) {
+        if (failure.daemon_lost && !lost_at) {
             std::fputs("cmctl: the daemon was lost, asking once more\n", stderr);
+            lost_at = std::chrono::steady_clock::now();
+            continue;
+        }
+        // The socket of a process that is being killed takes connections a moment longer than it answers.
+        if (failure.daemon_lost && !client.was_answered() &&
+            std::chrono::steady_clock::now() < *lost_at + kDyingDaemon) {
+            ::poll(nullptr, 0, kDyingDaemonPause);
             continue;
         }
         CallError told = failure;
@@ -270,7 +281,7 @@ int start(const GlobalOptions& global, StartOptions options) {
 int wait(const GlobalOptions& global, const std::string& session) {
     const auto deadline = deadline_of(global);
     catch_interrupts();
-    auto connected = RpcClient::connect(global);
+    auto connected = RpcClient::connect(global, deadline);
     if (const auto* failure = std::get_if<CallError>(&connected)) {
         return print_error(global, *failure);
     }
@@ -326,7 +337,7 @@ int list(const GlobalOptions& global, const ListOptions& options) {
 
 int kill(const GlobalOptions& global, const KillOptions& options) {
     const auto deadline = deadline_of(global);
-    auto connected = RpcClient::connect(global);
+    auto connected = RpcClient::connect(global, deadline);
     if (const auto* failure = std::get_if<CallError>(&connected)) {
         return print_error(global, *failure);
     }

@@ -246,6 +246,104 @@ TEST(Cmctl, RepeatsAStartOnceAfterALostDaemon) {
     EXPECT_EQ(world.daemon.cmctl({"daemon", "stop"}).status.code, 0);
 }
 
+// The killed daemon's ssh is still at it: it must not stand in the way, nor stay.
+TEST(Cmctl, RepeatsAStartWhoseLoginWasLostWithTheDaemon) {
+    World world(servers(1));
+    world.sshd.add_ssh_config(
+        "Host slow\n    HostName 127.0.0.1\n    ProxyCommand sh -c 'sleep 0.3; exec socat - TCP:%h:%p'\n");
+    SpawnOptions spawn;
+    spawn.environment = world.daemon.environment();
+    Process starting({CMSSH_CMCTL, "start", "--ctx", "slow", "cat"}, spawn);
+    ASSERT_TRUE(wait_until([&] { return !world.daemon.ssh_processes().empty(); }));
+    const std::vector<pid_t> left = world.daemon.ssh_processes();
+    world.daemon.crash();
+    EXPECT_EQ(starting.wait(), (ExitStatus{.code = 0, .signal = 0}))
+        << starting.errors() << read_file(world.dir / "state/cmssh/cmsshd.log");
+    EXPECT_EQ(world.tmux_sessions(1), Words{without_end(starting.output())});
+    EXPECT_TRUE(wait_until([&] { return std::none_of(left.begin(), left.end(), alive); }));
+    EXPECT_EQ(world.daemon.cmctl({"disconnect", "--force", "slow"}).status.code, 0);
+    EXPECT_EQ(world.daemon.ssh_processes(), std::vector<pid_t>{});
+    EXPECT_EQ(world.daemon.cmctl({"daemon", "stop"}).status.code, 0);
+}
+
+TEST(Cmctl, TakesAVerbsNameForASessionsName) {
+    World world(servers(1));
+    for (const char* name : {"list", "status", "start", "kill"}) {
+        EXPECT_EQ(world.daemon.cmctl({"start", "--ctx", "server-1", "--name", name, "cat"}).status.code, 0);
+    }
+    EXPECT_THAT(world.daemon.cmctl({"kill", "list", "status", "start"}).output,
+                MatchesRegex("(sess-[a-z2-7]+: killed\n){3}"));
+    EXPECT_EQ(world.list().size(), 1U);
+    for (const Words& words :
+         {Words{"list", "kill", "kill"}, Words{"version", "connect", "server-2"}, Words{"status", "list"},
+          Words{"rpc", "shutdown", "{}", "version"}, Words{"daemon", "bogus"}, Words{"daemon"}, Words{"bogus"}}) {
+        const Finished refused = world.daemon.cmctl(words);
+        EXPECT_EQ(refused.status.code, 2) << words.front();
+        EXPECT_THAT(refused.errors, HasSubstr("hint: cmctl ")) << words.front();
+    }
+    EXPECT_EQ(world.list().size(), 1U);
+    EXPECT_EQ(world.stats().at("total_connections"), 1);
+    EXPECT_THAT(world.daemon.cmctl({"--help"}).output, HasSubstr("disconnect"));
+    EXPECT_THAT(world.daemon.cmctl({"list", "--help"}).output, HasSubstr("--json"));
+}
+
+TEST(Cmctl, LeavesWhatStandsBehindADoubleDashAlone) {
+    World world(servers(1));
+    const Finished kept = world.daemon.cmctl({"start", "--ctx=server-1", "--json", "cat", "--", "--ctx", "server-2"});
+    EXPECT_EQ(Json::parse(kept.output).at("session").at("command"), Json({"cat", "--", "--ctx", "server-2"}));
+    const Finished none = world.daemon.cmctl({"start", "cat", "--", "--ctx", "server-1"});
+    EXPECT_THAT(none.errors, Not(HasSubstr("took --ctx")));
+}
+
+TEST(Cmctl, WritesNothingToWhereverAClosedDescriptorLeads) {
+    World world(servers(1));
+    SpawnOptions spawn;
+    spawn.environment = world.daemon.environment();
+    const auto script = [&spawn](const std::string& redirection) {
+        return run({"sh", "-c", "\"$0\" start --ctx server-1 --wait sh -c 'exit 7' " + redirection, CMSSH_CMCTL}, spawn,
+                   in(kPatience))
+            .status.code;
+    };
+    EXPECT_EQ(script("2>&-"), 7);
+    EXPECT_EQ(script(">&-"), 7);
+    EXPECT_EQ(script("<&- >&- 2>&-"), 7);
+    const Finished lost = run({"sh", "-c", "\"$0\" start --ctx server-1 true >&-", CMSSH_CMCTL}, spawn, in(kPatience));
+    EXPECT_EQ(lost.status.code, 1);
+    EXPECT_THAT(lost.errors, HasSubstr("standard output"));
+    EXPECT_EQ(world.stats().at("daemon").at("errors"), 0);
+}
+
+TEST(Cmctl, HasNoTimeoutTooLongToCount) {
+    World world(servers(1));
+    EXPECT_EQ(world.daemon.cmctl({"--timeout", "9999999h", "list"}).status.code, 0);
+    EXPECT_EQ(world.daemon.cmctl({"start", "--timeout", "9999999h", "--ctx", "server-1", "--wait", "true"}).status.code,
+              0);
+}
+
+TEST(Cmctl, ChecksAndDisconnectsWhatItKnowsOnly) {
+    World world(servers(1));
+    EXPECT_NE(world.daemon.cmctl({"check", "nosuch.invalid"}).status.code, 0);
+    EXPECT_EQ(world.daemon.cmctl({"disconnect", "nosuch.invalid"}).status.code, 0);
+    EXPECT_EQ(world.stats().at("connections"), Json::array());
+    EXPECT_EQ(world.daemon.cmctl({"connect", "127.0.0.1:1"}).status.code, 5);
+    EXPECT_EQ(world.daemon.cmctl({"check"}).status.code, 0) << "nobody needs the one that failed";
+}
+
+TEST_F(WithoutDaemon, DisconnectEndsWhatAnEarlierDaemonLeft) {
+    EXPECT_EQ(world.daemon.cmctl({"connect", "server-1"}).status.code, 0);
+    const Json stats = Json::parse(world.daemon.cmctl({"stats", "--json"}).output);
+    const pid_t master = stats.at("connections").at(0).at("master_pid");
+    EXPECT_EQ(world.daemon.cmctl({"daemon", "stop"}).status.code, 0);
+    EXPECT_EQ(world.daemon.cmctl({"check", "server-1"}).status.code, 0) << "it is there, and works";
+    EXPECT_EQ(world.daemon.cmctl({"daemon", "stop"}).status.code, 0);
+    EXPECT_TRUE(alive(master));
+    EXPECT_THAT(world.daemon.cmctl({"disconnect", "server-1"}).output, HasSubstr(": idle\n"));
+    EXPECT_FALSE(alive(master));
+    EXPECT_EQ(world.daemon.control_sockets(), Words{});
+    EXPECT_EQ(world.sshd.logins(), 1);
+    EXPECT_EQ(world.daemon.cmctl({"daemon", "stop"}).status.code, 0);
+}
+
 TEST_F(WithoutDaemon, NoSpawnEndsWithItsOwnCode) {
     const Finished list = world.daemon.cmctl({"list", "--no-spawn"});
     EXPECT_EQ(list.status.code, 4);
