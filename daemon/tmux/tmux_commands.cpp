@@ -194,10 +194,14 @@ echo "$k home $HOME"
     // be detached, and a tmux that is told to end meanwhile never does.
     script += "for c in $(" + tmux + " list-clients -t " + sh_quote(target(keeper_name(ownership))) +
               " -F '#{?client_control_mode,#{client_pid},}' 2>/dev/null); do kill -9 \"$c\" 2>/dev/null; done\n";
-    script += tmux + " -C new-session -A -D -s " + keeper_name(ownership) + " -f no-output,ignore-size 'exec cat'";
+    const std::string control =
+        tmux + " -C new-session -A -D -s " + keeper_name(ownership) + " -f no-output,ignore-size 'exec cat'";
     // tmux 3.3 keeps a control client for ever whose last output it could not write, and with it the channel and the
-    // master that nobody ends any more. The second cat takes that output when the first has nowhere to put it.
-    script += " | { cat; exec cat >/dev/null; }";
+    // master that nobody ends any more. So the pipe that sshd reads has a second reader, which is tmux itself: opened
+    // by its name, as Linux can. Elsewhere a second cat takes that output when the first has nowhere to put it, at the
+    // price of one more process on the way of every reply.
+    script += "if [ -p /proc/self/fd/1 ]; then exec 3</proc/self/fd/1; exec " + control + "; fi\n";
+    script += control + " | { cat; exec cat >/dev/null; }";
     return for_any_shell(script);
 }
 
