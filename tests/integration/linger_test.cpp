@@ -84,6 +84,17 @@ TEST_F(Linger, IsKeptBySshWhereTheDaemonIsGone) {
     EXPECT_EQ(world.daemon.control_sockets(), Words{});
 }
 
+// tmux 3.3 keeps a control client whose last words nobody reads, and with it the channel and the master.
+TEST_F(Linger, LeavesNoControlClientOnTheServer) {
+    world.start("server-1", kLong);
+    for (int i = 0; i < 30; ++i) {
+        world.rpc().send("start", {{"ctx", "server-1"}, {"command", {"true"}}});
+    }
+    world.daemon.crash();
+    EXPECT_TRUE(wait_until([&] { return world.tmux(1, {"list-clients"}).output.empty(); }));
+    EXPECT_EQ(world.tmux(1, {"list-clients"}).status.code, 0) << "tmux serves";
+}
+
 TEST(Disconnect, LeavesTheSessionsRunning) {
     World world(servers(1));
     const std::string key = world.key("127.0.0.1");
