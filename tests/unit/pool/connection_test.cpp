@@ -371,7 +371,7 @@ TEST_F(ConnectionTest, IsBusyWhileItIsUsed) {
 TEST_F(ConnectionTest, AProbeOfAMasterThatIsReplacedMeanwhileSaysNothingOfTheNewOne) {
     const auto master = bring_up();
     const Hold session(connection_, HoldKind::Session);
-    master->holds_channels = true;
+    master->stopped = true;
     const auto checked = loop_.start(connection_.check());
     master->die();
     loop_.run_ready();
