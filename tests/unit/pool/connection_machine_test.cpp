@@ -185,22 +185,13 @@ TEST(ConnectionMachine, FollowsItsTable) {
 // Whatever comes in whatever order: no state without its way out, and one master at most that takes new work.
 TEST(ConnectionMachine, ActsSoundlyInEveryOrderOfFiveEvents) {
     const std::vector<M::Event> events = {
-        M::Wanted{},
-        M::LoggedIn{},
-        M::LoginFailed{},
-        M::MasterDied{},
-        M::ProbeAnswered{},
-        M::ProbeFailed{},
-        M::ProbeFailed{.level = ProbeLevel::Process},
-        M::WokeUp{},
-        M::RestoreAsked{},
-        M::NothingToRestore{},
-        M::RefsChanged{},
-        M::RefsChanged{.refs = 1, .leases = 0},
-        M::DisconnectAsked{},
-        M::DisconnectAsked{.force = true},
-        M::TimeCame{},
-        M::RefsChanged{.refs = 1, .leases = 1},
+        M::Wanted{},          M::LoggedIn{},
+        M::LoginFailed{},     M::MasterDied{},
+        M::ProbeFailed{},     M::ProbeFailed{.level = ProbeLevel::Process},
+        M::RestoreAsked{},    M::NothingToRestore{},
+        M::RefsChanged{},     M::RefsChanged{.refs = 1, .leases = 0},
+        M::DisconnectAsked{}, M::DisconnectAsked{.force = true},
+        M::TimeCame{},        M::RefsChanged{.refs = 1, .leases = 1},
     };
     const std::size_t orders = events.size() * events.size() * events.size() * events.size() * events.size();
     enum class Trying { Nothing, ALogin, ARestore };
