@@ -129,7 +129,7 @@ TEST_F(FastHealth, ALeaseKeepsTheMasterThatStepsAside) {
 
 class PatientHealth : public Health {
 protected:
-    PatientHealth() : Health("health_interval = \"300ms\"\nunhealthy_after = 1000\n") {}
+    PatientHealth() : Health("health_interval = \"300ms\"\nunhealthy_after = 100\n") {}
 };
 
 TEST_F(PatientHealth, APathThatComesBackKeepsItsMaster) {
@@ -218,12 +218,19 @@ TEST_F(Health, ADrainedMasterMakesWay) {
     const std::string other = world.start_id("server-1", kLong);
     world.rpc().call("kill", {{"session", other}});
     ASSERT_EQ(world.connection(key).at("leases"), 1);
+    SpawnOptions spawn;
+    spawn.environment = world.daemon.environment();
+    Process user({"ssh", "-F", world.sshd.ssh_config(), "-S", world.connection(key).at("control_path"), "-o",
+                  "ProxyCommand=false", "server-1", "echo in; sleep 1000"},
+                 spawn);
+    ASSERT_TRUE(wait_until([&] { return user.output() == "in\n"; })) << user.errors();
     RpcClient drainer(world.daemon.socket_path());
     const int draining = drainer.send("disconnect", {{"ctx", "server-1"}});
     ASSERT_TRUE(world.connection_becomes(key, "draining"));
     const Json started = world.start("server-1", kLong);
     EXPECT_EQ(started.at("reused"), false);
     EXPECT_TRUE(alive(master));
+    EXPECT_TRUE(user.running());
     EXPECT_EQ(world.daemon.control_sockets().size(), 1U);
     EXPECT_TRUE(drainer.reply(draining).contains("result"));
     EXPECT_TRUE(wait_until([this] { return !alive(master); }));

@@ -169,7 +169,7 @@ TEST(Disconnect, LetsTheNextStartLogInAnew) {
 
 class Check : public ::testing::Test {
 protected:
-    World world{servers(1), "[pool]\nhealth_interval = \"1h\"\nhealth_timeout = \"200ms\"\nunhealthy_after = 1000\n"};
+    World world{servers(1), "[pool]\nhealth_interval = \"1h\"\nhealth_timeout = \"200ms\"\nunhealthy_after = 100\n"};
     const std::string key = world.key("127.0.0.1");
 };
 
