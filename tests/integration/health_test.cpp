@@ -4,6 +4,7 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "tests/support/world.hpp"
@@ -245,6 +246,39 @@ TEST_F(FastHealth, StoppingDuringAReplacementLeavesNothingBehind) {
     ASSERT_TRUE(wait_until([this] { return world.connection(key).at("master_pid") != master; }));
     world.daemon.stop();
     EXPECT_TRUE(wait_until([this] { return !alive(master); }));
+}
+
+// ssh makes a process of its own for the way over another host; it goes with the master, however that ends.
+class HealthByJump : public ::testing::Test {
+protected:
+    HealthByJump() : world(servers(2), pool_config("health_interval = \"300ms\"\n")) {
+        world.sshd.add_ssh_config("Host far\n    HostName 127.0.0.2\n    ProxyJump server-1\n");
+    }
+    void expect_replaced_after(int signal) {
+        const Json started = world.start("far", kLong);
+        const std::string key = started.at("connection").at("server").at("key");
+        const pid_t master = started.at("connection").at("master_pid");
+        const std::vector<pid_t> old = world.daemon.ssh_processes();
+        ASSERT_EQ(old.size(), 2U);
+        ASSERT_EQ(::kill(master, signal), 0);
+        ASSERT_TRUE(wait_until([&] {
+            const Json connection = world.connection(key);
+            return connection.at("state") == "up" && connection.at("master_pid") != master;
+        }));
+        EXPECT_TRUE(wait_until([&] { return std::none_of(old.begin(), old.end(), alive); }));
+        EXPECT_EQ(world.daemon.ssh_processes().size(), 2U);
+        EXPECT_TRUE(world.becomes(started.at("session").at("id"), "running"));
+    }
+
+    World world;
+};
+
+TEST_F(HealthByJump, LeavesNothingOfAKilledMaster) {
+    expect_replaced_after(SIGKILL);
+}
+
+TEST_F(HealthByJump, LeavesNothingOfAStoppedMaster) {
+    expect_replaced_after(SIGSTOP);
 }
 
 // An earlier daemon's master that does not answer is in nobody's way.
