@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
 #include "daemon/app/config.hpp"
@@ -33,6 +34,18 @@ std::string owner_of(const DaemonOptions& options) {
     return hex_digest(read_line("/etc/machine-id") + ' ' + std::to_string(::geteuid()) + ' ' + options.state_dir, 16);
 }
 
+// By their control sockets.
+std::vector<ServerKey> left_masters(const std::string& runtime_dir) {
+    std::vector<ServerKey> servers;
+    std::error_code failure;
+    for (const auto& entry : std::filesystem::directory_iterator(runtime_dir, failure)) {
+        if (auto server = server_of_control_name(entry.path().filename().native())) {
+            servers.push_back(std::move(*server));
+        }
+    }
+    return servers;
+}
+
 std::uint64_t resident_bytes() {
     std::ifstream file("/proc/self/statm");
     std::uint64_t total = 0;
@@ -54,7 +67,8 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
       resolver_(io.get_executor(), clock_, spawner_, config_, options_.environment),
       launcher_(io.get_executor(), clock_, spawner_, config_, options_.environment, options_.runtime_dir),
       slots_(clock_, config_.pool.max_concurrent_connects),
-      sessions_(io.get_executor(), clock_, config_, resolver_),
+      registry_(clock_, options_.state_dir + "/registry.db"),
+      sessions_(io.get_executor(), clock_, config_, resolver_, registry_),
       pool_(ConnectionServices{.executor = io.get_executor(),
                                .clock = clock_,
                                .config = config_,
@@ -104,6 +118,9 @@ asio::awaitable<void> Daemon::serve() {
     if (watchdog_interval()) {
         tasks_.spawn("watchdog", feed_watchdog());
     }
+    sessions_.restore(registry_.load());
+    tasks_.spawn("left masters", sessions_.meet(left_masters(options_.runtime_dir)));
+    tasks_.spawn("registry", sessions_.keep_registry());
     start_prewarming();
     log_info("cmsshd", std::string(CMSSH_VERSION " serves, pid ") + std::to_string(::getpid()));
     notify_ready("serving");
@@ -127,6 +144,7 @@ asio::awaitable<void> Daemon::shut_down() {
     co_await server_.shut_down(clock_.now() + kStopDeadline);
     co_await sessions_.shut_down();
     co_await pool_.shut_down();
+    registry_.close();
     spawner_.stop();
     asio::error_code ignored;
     signals_.cancel(ignored);
@@ -192,6 +210,7 @@ api::DaemonStats Daemon::describe() const {
     stats.clients = server_.clients();
     stats.requests = server_.counters().requests;
     stats.errors = server_.counters().errors;
+    stats.unsaved = registry_.unsaved();
     return stats;
 }
 

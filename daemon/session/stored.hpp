@@ -8,10 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "daemon/ssh/ssh_command.hpp"
+#include "daemon/pool/stored_connection.hpp"
 #include "daemon/tmux/tmux_commands.hpp"
 #include "protocol/methods.hpp"
-#include "protocol/server_key.hpp"
 
 namespace cmssh {
 
@@ -21,17 +20,10 @@ struct StoredSession {
     std::int64_t created_ms = 0;
     std::int64_t ended_ms = 0;                // 0: not ended
     std::string request_id;                   // empty: none
-    tmux::Started place;                      // empty ids: not known
+    tmux::Started place;                      // empty ids: tmux has never said that it has the session
+    tmux::ServerLife life;                    // of the server's tmux, when it was seen there last
     std::set<int> signals_sent;               // by our kill
     std::optional<std::string> pending_kill;  // "": by tmux, else a signal's name
-};
-
-// A connection that may have a master or sessions: enough to adopt its master, and to log in again, without `ssh -G`.
-struct StoredConnection {
-    ServerKey key;
-    SshRoute route;
-    SshConfigDump dump;
-    std::string control_path;
 };
 
 struct StoredContents {
