@@ -15,6 +15,8 @@ constexpr Duration kEndDeadline = std::chrono::seconds(3);
 // A tmux that ends as soon as it is asked is not asked again in a tight loop.
 constexpr Duration kReopenPause = std::chrono::seconds(1);
 constexpr Duration kLongestReopenPause = std::chrono::minutes(1);
+// Longer than tmux takes for it.
+constexpr Duration kSpareDeadline = std::chrono::seconds(15);
 constexpr std::size_t kMaxProbeOutput = 4096;
 
 // Sets a flag for as long as it lives, and tells who waits for its end.
@@ -75,11 +77,13 @@ Connection::Connection(ConnectionServices& services, ServerKey key, std::string 
       key_text_(key_.text()),
       control_path_(std::move(control_path)),
       machine_(services.clock.now(), pinned),
+      spare_(services.clock, {.make = [this] { return make_spare(); }, .remove = [this] { return remove_spare(); }}),
       since_ms_(services.clock.wall_ms()),
       changed_(services.clock),
       deadline_changed_(services.clock),
       tasks_(services.executor, services.clock) {
     tasks_.spawn(key_text_, follow_deadline());
+    tasks_.spawn(key_text_, spare_.run());
 }
 
 void Connection::set_route(SshRoute route, SshConfigDump dump) {
@@ -416,12 +420,38 @@ asio::awaitable<void> Connection::reopen_tmux() {
 void Connection::drop_tmux() {
     if (tmux_ != nullptr) {
         tmux_->close();
+        spare_.forget();
         tasks_.spawn(key_text_, bury(std::move(tmux_)));
     }
 }
 
 asio::awaitable<void> Connection::bury(std::unique_ptr<TmuxChannel> channel) {
     co_await channel->joined();
+}
+
+asio::awaitable<std::optional<std::int64_t>> Connection::make_spare() {
+    TmuxChannel* channel = tmux();
+    if (channel == nullptr) {
+        co_return std::nullopt;
+    }
+    spare_made_with_ = services_.config.sessions;
+    auto commands = tmux::make_spare_commands(services_.config.sessions, ownership());
+    const auto replies = co_await channel->request_all(std::move(commands), services_.clock.now() + kSpareDeadline);
+    co_return tmux::parse_spare(replies);
+}
+
+std::optional<std::int64_t> Connection::spare_pid() {
+    if (spare_made_with_ != services_.config.sessions) {
+        spare_.take();
+    }
+    return spare_.pid();
+}
+
+asio::awaitable<void> Connection::remove_spare() {
+    if (auto* channel = tmux()) {
+        (void)co_await channel->request(tmux::remove_spare_command(ownership()),
+                                        services_.clock.now() + kSpareDeadline);
+    }
 }
 
 asio::awaitable<Result<Connection::Ready>> Connection::ensure_up(Want want) {
@@ -621,6 +651,7 @@ void Connection::request_stop() {
         return;
     }
     shutting_down_ = true;
+    spare_.request_stop();
     drop_tmux();
     if (master_ != nullptr) {
         master_->release();

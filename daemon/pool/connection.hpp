@@ -18,6 +18,7 @@
 #include "daemon/pool/connect_slots.hpp"
 #include "daemon/pool/connection_machine.hpp"
 #include "daemon/pool/rtt.hpp"
+#include "daemon/pool/spare_session.hpp"
 #include "daemon/ssh/identity.hpp"
 #include "daemon/ssh/master.hpp"
 #include "daemon/tmux/tmux_channel.hpp"
@@ -112,6 +113,9 @@ public:
     asio::awaitable<Result<ReadyTmux>> ensure_tmux(Want want);
     // nullptr while there is none.
     [[nodiscard]] TmuxChannel* tmux();
+    [[nodiscard]] SpareSession& spare() { return spare_; }
+    // spare().pid(); one that was made with other settings is let go of.
+    [[nodiscard]] std::optional<std::int64_t> spare_pid();
     // A command line on a channel of its own, one at a time. MasterLost where there is no master.
     asio::awaitable<Result<RemoteOutput>> run(std::string command, Instant deadline);
 
@@ -128,7 +132,7 @@ public:
     [[nodiscard]] const std::string& key_text() const { return key_text_; }
     [[nodiscard]] tmux::Ownership ownership() const { return {services_.owner, key_text_}; }
     [[nodiscard]] bool has_master() const { return master_ != nullptr && !master_->dead(); }
-    [[nodiscard]] bool busy() const { return refs() > 0 || users_ > 0 || tasks_.size() > 1; }
+    [[nodiscard]] bool busy() const { return refs() > 0 || users_ > 0 || tasks_.size() > kOwnTasks; }
     [[nodiscard]] Instant since() const { return machine_.since(); }
     [[nodiscard]] api::Server server() const { return cmssh::describe(key_); }
     [[nodiscard]] api::Connection describe() const;
@@ -149,6 +153,8 @@ private:
         std::optional<Error> error;  // why it brought no master; set from outside where it was given up
     };
     using LoginPtr = std::shared_ptr<Login>;
+
+    static constexpr std::size_t kOwnTasks = 2;  // they run as long as it does
 
     void feed(const ConnectionMachine::Event& event);
     void act(ConnectionMachine::Action action);
@@ -173,6 +179,8 @@ private:
     // Where the channel is missing and sessions are on it: tries until it is open, or not needed any more.
     void reopen_tmux_later();
     asio::awaitable<void> reopen_tmux();
+    asio::awaitable<std::optional<std::int64_t>> make_spare();
+    asio::awaitable<void> remove_spare();
     asio::awaitable<Result<Duration>> probe_path(Instant deadline);
     void drop_tmux();
     asio::awaitable<void> bury(std::unique_ptr<TmuxChannel> channel);
@@ -194,6 +202,8 @@ private:
     std::unique_ptr<TmuxChannel> tmux_;
     bool opening_tmux_ = false;
     bool reopening_tmux_ = false;
+    SpareSession spare_;
+    SessionsConfig spare_made_with_;
     bool served_ = false;                          // the master has been of use to somebody
     LoginPtr login_;                               // the one that is wanted: set while the state is connecting
     bool launching_ = false;                       // one that was given up may still be at its end

@@ -237,6 +237,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::repeated_start(RecordPtr rec
 asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, tmux::NewSession session,
                                                              Connection::Want want, Caller caller) {
     Connection& connection = *record->connection;
+    const SpareSession::Start under_way(connection.spare());
     auto ready = co_await connection.ensure_tmux(std::move(want));
     if (!ready) {
         co_return std::move(ready).error();
@@ -254,11 +255,18 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
         }
         session.directory = directory_on_server(cwd, channel.remote_home());
     }
-    auto commands = tmux::start_commands(config_.sessions, connection.ownership(), session);
-    if (!session.directory.empty()) {
-        commands.push_back(tmux::pane_directory_command(session.id));
+    auto replies = co_await take_over_spare(connection, session);
+    if (replies.empty()) {
+        TmuxChannel* now = connection.tmux();
+        if (now == nullptr) {
+            co_return Error{.kind = ErrorKind::MasterLost, .message = "the connection to the server's tmux was lost"};
+        }
+        auto commands = tmux::start_commands(config_.sessions, connection.ownership(), session);
+        if (!session.directory.empty()) {
+            commands.push_back(tmux::pane_directory_command(session.id));
+        }
+        replies = co_await now->request_all(std::move(commands), clock_.now() + kStartDeadline);
     }
-    auto replies = co_await channel.request_all(std::move(commands), clock_.now() + kStartDeadline);
     if (!replies.front()) {
         Error error = std::move(replies.front()).error();
         if (error.kind == ErrorKind::Timeout || error.kind == ErrorKind::MasterLost) {
@@ -291,6 +299,25 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
     result.connection = connection.describe();
     result.reused = ready->reused;
     co_return result;
+}
+
+asio::awaitable<std::vector<TmuxChannel::Reply>> Sessions::take_over_spare(Connection& connection,
+                                                                           const tmux::NewSession& session) {
+    std::vector<TmuxChannel::Reply> replies;
+    TmuxChannel* channel = connection.tmux();
+    const auto pid = channel != nullptr ? connection.spare_pid() : std::nullopt;
+    auto line = pid ? tmux::take_over_command(connection.ownership(), *pid, session) : std::nullopt;
+    if (!line) {
+        co_return replies;
+    }
+    connection.spare().take();
+    auto reply = co_await channel->request_group(std::move(*line), clock_.now() + kStartDeadline);
+    const bool refused = reply ? !tmux::parse_started(*reply) : reply.error().kind == ErrorKind::TmuxFailed;
+    connection.spare().tried(refused ? SpareSession::Outcome::Missed : SpareSession::Outcome::TakenOver);
+    if (!refused) {
+        replies.push_back(std::move(reply));
+    }
+    co_return replies;
 }
 
 asio::awaitable<Result<void>> Sessions::check_directory(RecordPtr record, std::string directory, std::string seen) {

@@ -73,6 +73,9 @@ private:
     asio::awaitable<Result<api::StartResult>> repeated_start(RecordPtr record);
     asio::awaitable<Result<api::StartResult>> start_on(RecordPtr record, tmux::NewSession session,
                                                        Connection::Want want, Caller caller);
+    // The reply of a start in the connection's spare session, empty where there was none to take over.
+    asio::awaitable<std::vector<TmuxChannel::Reply>> take_over_spare(Connection& connection,
+                                                                     const tmux::NewSession& session);
     asio::awaitable<Result<void>> check_directory(RecordPtr record, std::string directory, std::string seen);
     asio::awaitable<Result<api::KillResult>> kill_by_tmux(RecordPtr record, ConnectionUse connection);
     asio::awaitable<Result<api::KillResult>> kill_by_signal(RecordPtr record, ConnectionUse connection, int signal);
