@@ -57,6 +57,14 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
     }
 }
 
+std::string replaced(std::string_view text, std::string_view word, std::string_view by) {
+    std::string result(text);
+    for (auto at = result.find(word); at != std::string::npos; at = result.find(word, at + by.size())) {
+        result.replace(at, word.size(), by);
+    }
+    return result;
+}
+
 // A metadata value that tmux neither expands nor prints raw line ends for.
 std::string encode_note(const SessionNote& note) {
     Json json = {{"name", note.name}, {"ctx", note.ctx}, {"command", note.command}, {"created_ms", note.created_ms}};
@@ -180,11 +188,14 @@ constexpr std::string_view kRunPlainly = R"sh([ -z "$1" ] || cd -- "$1" || exit 
 constexpr std::string_view kWaitForCommand = R"sh(CMSSH_SPARE_TTY=$(stty -g) && stty -icanon -echo || exit 1
 printf '\033[?25l'
 IFS= read -r CMSSH_SPARE_LINE || exit 1
+case $CMSSH_SPARE_LINE in *MARK*) ;; *) exit 1 ;; esac
 stty "$CMSSH_SPARE_TTY"
 printf '\033[?25h'
 CMSSH_SPARE_RUN=$1
-eval "$(printf %b "$CMSSH_SPARE_LINE")" 2>/dev/null
+eval "$(printf %b "${CMSSH_SPARE_LINE#*MARK}")" 2>/dev/null
 exec /bin/sh -c "$CMSSH_SPARE_RUN" sh '' "$@")sh";
+// Opens the hand-over: what somebody typed there before is no part of it.
+constexpr std::string_view kHandOverMark = "cmssh-hand-over:";
 
 // tmux takes a microsecond or two for each byte of a line, the waiting shell as long again: what is longer is started
 // as fast without a spare session.
@@ -207,12 +218,7 @@ std::string run_script(SessionShell shell) {
     if (shell == SessionShell::None) {
         return std::string(kRunPlainly);
     }
-    std::string script(kRunInLoginShell);
-    const std::string_view flags = shell == SessionShell::LoginInteractive ? "-i" : "";
-    for (auto at = script.find("FLAGS"); at != std::string::npos; at = script.find("FLAGS")) {
-        script.replace(at, 5, flags);
-    }
-    return script;
+    return replaced(kRunInLoginShell, "FLAGS", shell == SessionShell::LoginInteractive ? "-i" : "");
 }
 
 }  // namespace
@@ -309,7 +315,7 @@ std::vector<std::string> make_spare_commands(const SessionsConfig& config, const
     return {
         remove_spare_command(ownership),
         "new-session -d -P -F " + quote(kPlaceFormat) + " -s " + quote(name) + " -- /bin/sh -c " +
-            quote(kWaitForCommand) + " sh " + quote(run_script(config.shell)),
+            quote(replaced(kWaitForCommand, "MARK", kHandOverMark)) + " sh " + quote(run_script(config.shell)),
         "set-option " + here + "@cmssh_owner " + quote(ownership.owner),
         "set-option " + here + "@cmssh_server " + quote(to_hex(ownership.server_key)),
         "set-option -w " + here + "remain-on-exit off",
@@ -355,7 +361,7 @@ std::optional<std::string> take_over_command(const Ownership& ownership, std::in
     for (const auto& argument : session.note.command) {
         script += ' ' + sh_quote(argument);
     }
-    const std::string text = octal_escaped(script, "");
+    const std::string text = std::string(kHandOverMark) + octal_escaped(script, "");
     if (text.size() > kLongestHandOver) {
         return std::nullopt;
     }
