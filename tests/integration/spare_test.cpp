@@ -83,7 +83,7 @@ stty -a; stty -g; tty; umask; pwd; ulimit -a
 env -0 | sort -z | tr '\0' '\n'
 echo "$$ $(ps -o ppid=,pgid=,sid=,tpgid=,tty=,nice= -p $$) $(ps -o pid= -p $PPID)" |
     awk '{ print $1 == $3, $1 == $4, $1 == $5, $2 == $8, $7 }'
-grep -E '^(Sig|Shd)' /proc/$$/status
+grep -E '^Sig(Blk|Ign)' /proc/self/status
 tr '\0' '\n' </proc/$$/cmdline
 ls /proc/$$/fd)sh";
     const Words arguments = {
@@ -92,18 +92,18 @@ ls /proc/$$/fd)sh";
     const Json env = {
         {"SECRET", "it's \"$X\"\n\\!"}, {"EMPTY", ""}, {"PATH", "/usr/bin:/bin:/extra"}, {"line", "a"}, {"d", "b"}};
     world.start("server-1", kLong);
-    const pid_t spare = world.spare(1);
     const std::string file = world.dir / "probe";
-    const auto start = [&](Json extra) {
-        extra["env"] = env;
-        extra["ctx"] = "server-1";
-        const std::string id = world.start_id("server-1", write_to(file, probe, arguments), extra);
+    const auto start = [&](bool in_spare) {
+        const pid_t spare = world.spare(1);
+        if (!in_spare) {
+            EXPECT_EQ(::kill(spare, SIGKILL), 0);
+            EXPECT_TRUE(wait_until([&] { return world.spare_sessions(1) == 0; }));
+        }
+        const std::string id = world.start_id("server-1", write_to(file, probe, arguments), {{"env", env}});
+        EXPECT_EQ(world.pane_pid(1, id) == spare, in_spare);
         std::string seen = written_to(file);
         EXPECT_EQ(::unlink(file.c_str()), 0);
         EXPECT_TRUE(wait_until([&] { return command_line(world.pane_pid(1, id)) == "sleep 1000"; }));
-        if (!extra.contains("size")) {
-            EXPECT_EQ(world.pane_pid(1, id), spare);
-        }
         const std::string target = '=' + id + ':';
         // Renamed within half a second of its first output, or not at all without any.
         EXPECT_TRUE(wait_until([&] {
@@ -135,12 +135,16 @@ ls /proc/$$/fd)sh";
                 }
             }
         }
-        return lines;
+        std::string text;
+        for (const std::string& line : lines) {
+            text += line + '\n';
+        }
+        return text;
     };
-    const Words taken_over = start(Json::object());
-    const Words direct = start(kSize);
+    const std::string taken_over = start(true);
+    const std::string direct = start(false);
     EXPECT_EQ(taken_over, direct);
-    EXPECT_TRUE(std::count(direct.begin(), direct.end(), "SECRET=it's \"$X\"") > 0);
+    EXPECT_NE(direct.find("\nSECRET=it's \"$X\"\n"), std::string::npos);
 }
 
 INSTANTIATE_TEST_SUITE_P(Spare, SpareShell,
@@ -216,16 +220,20 @@ TEST(Spare, RunsNothingOfWhatSomebodyTypedIntoIt) {
 // `tmux attach` chooses the session that was used last, which a new one is.
 TEST(Spare, IsNotWhatSomebodyAttachesTo) {
     World world;
-    const std::string first = world.start_id("server-1", kLong);
-    for (int i = 0; i < 2; ++i) {
-        world.spare(1);
-        const std::string newest = i == 0 ? first : world.start_id("server-1", kLong);
+    // The first two are made by tmux there and then, the last one is a spare session.
+    for (int i = 0; i < 3; ++i) {
+        if (i == 2) {
+            world.start("server-1", kLong);
+            world.spare(1);
+        }
+        const std::string newest = world.start_id("server-1", kLong);
         world.spare(1);
         SpawnOptions spawn;
         spawn.environment = world.sshd.environment(1);
         spawn.input = "display-message -p \"at #{session_name}\"\n";
         const auto attached = run({"tmux", "-L", "cmssh", "-C", "attach"}, spawn);
         EXPECT_NE(attached.output.find("at " + newest + "\n"), std::string::npos) << attached.output;
+        EXPECT_EQ(world.spare_sessions(1), 0);
     }
 }
 
