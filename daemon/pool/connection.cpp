@@ -17,6 +17,8 @@ constexpr Duration kReopenPause = std::chrono::seconds(1);
 constexpr Duration kLongestReopenPause = std::chrono::minutes(1);
 // Longer than tmux takes for it.
 constexpr Duration kSpareDeadline = std::chrono::seconds(15);
+// Of those that have ended meanwhile, tmux knows the next newest only from 3.5 on.
+constexpr std::size_t kNewestSessions = 8;
 constexpr std::size_t kMaxProbeOutput = 4096;
 
 // Sets a flag for as long as it lives, and tells who waits for its end.
@@ -435,7 +437,7 @@ asio::awaitable<std::optional<std::int64_t>> Connection::make_spare() {
         co_return std::nullopt;
     }
     spare_made_with_ = services_.config.sessions;
-    auto commands = tmux::make_spare_commands(services_.config.sessions, ownership());
+    auto commands = tmux::make_spare_commands(services_.config.sessions, ownership(), newest_sessions_);
     const auto replies = co_await channel->request_all(std::move(commands), services_.clock.now() + kSpareDeadline);
     co_return tmux::parse_spare(replies);
 }
@@ -445,6 +447,13 @@ std::optional<std::int64_t> Connection::spare_pid() {
         spare_.take();
     }
     return spare_.pid();
+}
+
+void Connection::note_started(const std::string& session_id) {
+    newest_sessions_.push_front(session_id);
+    if (newest_sessions_.size() > kNewestSessions) {
+        newest_sessions_.pop_back();
+    }
 }
 
 asio::awaitable<void> Connection::remove_spare() {

@@ -116,6 +116,8 @@ public:
     [[nodiscard]] SpareSession& spare() { return spare_; }
     // spare().pid(); one that was made with other settings is let go of.
     [[nodiscard]] std::optional<std::int64_t> spare_pid();
+    // Tells what a person who attaches to the newest session expects.
+    void note_started(const std::string& session_id);
     // A command line on a channel of its own, one at a time. MasterLost where there is no master.
     asio::awaitable<Result<RemoteOutput>> run(std::string command, Instant deadline);
 
@@ -204,6 +206,7 @@ private:
     bool reopening_tmux_ = false;
     SpareSession spare_;
     SessionsConfig spare_made_with_;
+    std::deque<std::string> newest_sessions_;      // the newest first
     bool served_ = false;                          // the master has been of use to somebody
     LoginPtr login_;                               // the one that is wanted: set while the state is connecting
     bool launching_ = false;                       // one that was given up may still be at its end

@@ -291,6 +291,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
         }
     }
     record->view.as_of = now_text();
+    connection.note_started(record->view.id);
     set_state(*record, api::SessionState::Running);
     // Its end may have been announced while the reply was on its way.
     log_info(record->view.id, "started on " + connection.key_text());

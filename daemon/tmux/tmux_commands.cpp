@@ -119,6 +119,18 @@ std::string target(std::string_view session_id) {
     return '=' + std::string(session_id) + ':';
 }
 
+// For a hook: moves its client to the first of the sessions that is there and has none.
+std::string switch_to_first(const std::deque<std::string>& sessions) {
+    std::string line;
+    for (auto session = sessions.rbegin(); session != sessions.rend(); ++session) {
+        const std::string otherwise = line.empty() ? "" : " { " + line + " }";
+        line = "if-shell -F -t " + quote(target(*session)) + ' ' +
+               quote("#{==:#{session_name} #{session_attached}," + *session + " 0}") + " { switch-client -t " +
+               quote('=' + *session) + " }" + otherwise;
+    }
+    return line.empty() ? line : line + " ; ";
+}
+
 // In single quotes for sh: the one quoting that holds everything.
 std::string sh_quote(std::string_view text) {
     std::string quoted = "'";
@@ -309,7 +321,8 @@ std::vector<std::string> start_commands(const SessionsConfig& config, const Owne
     };
 }
 
-std::vector<std::string> make_spare_commands(const SessionsConfig& config, const Ownership& ownership) {
+std::vector<std::string> make_spare_commands(const SessionsConfig& config, const Ownership& ownership,
+                                             const std::deque<std::string>& newest) {
     const std::string name = spare_name(ownership);
     const std::string here = "-t " + quote(target(name)) + ' ';
     return {
@@ -319,9 +332,11 @@ std::vector<std::string> make_spare_commands(const SessionsConfig& config, const
         "set-option " + here + "@cmssh_owner " + quote(ownership.owner),
         "set-option " + here + "@cmssh_server " + quote(to_hex(ownership.server_key)),
         "set-option -w " + here + "remain-on-exit off",
-        // Who attaches to the newest session, as `tmux attach` does, gets the newest one that is not this.
+        // Where none of the newest is there: tmux 3.2 to 3.4 choose the oldest one that is not attached, later ones the
+        // newest.
         "set-option " + here + "detach-on-destroy no-detached",
-        "set-hook " + here + "client-session-changed " + quote(remove_spare_command(ownership)),
+        "set-hook " + here + "client-session-changed " +
+            quote(switch_to_first(newest) + remove_spare_command(ownership)),
     };
 }
 
@@ -380,7 +395,7 @@ std::optional<std::string> take_over_command(const Ownership& ownership, std::in
            " ; set-option " + here + "@cmssh_note " + quote(encode_note(session.note)) + " ; " + windows +
            "send-keys -l " + here + quote(text) + " ; send-keys " + here + "Enter" +
            // Its time of activity, by which `tmux attach` chooses, is now.
-           " ; switch-client -t " + quote('=' + session.id) + " ; switch-client -t " + quote('=' + keeper) +
+           " ; switch-client -E -t " + quote('=' + session.id) + " ; switch-client -E -t " + quote('=' + keeper) +
            " ; display-message -p " + here + quote(kPlaceFormat) + " } { display-message -p " +
            quote(std::string(kRowMark) + "no-spare") + " }";
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -68,9 +69,11 @@ struct Started {
 [[nodiscard]] Result<Started> parse_started(const std::vector<std::string>& lines);
 
 // The spare session of an owner and key: one that is made ahead and whose program waits for its command on its
-// terminal. tmux lets go of it when the channel that made it ends, when somebody attaches to it, and when its program
-// ends. The first command, which may fail, removes an older one.
-[[nodiscard]] std::vector<std::string> make_spare_commands(const SessionsConfig& config, const Ownership& ownership);
+// terminal. tmux lets go of it when the channel that made it ends, when its program ends, and when somebody attaches to
+// it, as `tmux attach` does to the newest session: who does gets the first of `newest` that is there and not attached.
+// The first command, which may fail, removes an older one.
+[[nodiscard]] std::vector<std::string> make_spare_commands(const SessionsConfig& config, const Ownership& ownership,
+                                                           const std::deque<std::string>& newest);
 // The pid of its pane, from the replies to these.
 [[nodiscard]] std::optional<std::int64_t> parse_spare(const std::vector<Result<std::vector<std::string>>>& replies);
 [[nodiscard]] std::string remove_spare_command(const Ownership& ownership);

@@ -38,6 +38,19 @@ Words write_to(const std::string& file, const std::string& script, const Words& 
     return command;
 }
 
+// Where `tmux attach` leads.
+std::string attached_to(const World& world) {
+    SpawnOptions spawn;
+    spawn.environment = world.sshd.environment(1);
+    spawn.input = "display-message -p \"at #{session_name}\"\n";
+    for (const std::string& line : lines_of(run({"tmux", "-L", "cmssh", "-C", "attach"}, spawn).output)) {
+        if (line.starts_with("at ")) {
+            return line.substr(3);
+        }
+    }
+    return "nothing";
+}
+
 TEST(Spare, IsTakenByTheNextStart) {
     World world;
     world.start("server-1", kLong);
@@ -228,13 +241,32 @@ TEST(Spare, IsNotWhatSomebodyAttachesTo) {
         }
         const std::string newest = world.start_id("server-1", kLong);
         world.spare(1);
-        SpawnOptions spawn;
-        spawn.environment = world.sshd.environment(1);
-        spawn.input = "display-message -p \"at #{session_name}\"\n";
-        const auto attached = run({"tmux", "-L", "cmssh", "-C", "attach"}, spawn);
-        EXPECT_NE(attached.output.find("at " + newest + "\n"), std::string::npos) << attached.output;
+        EXPECT_EQ(attached_to(world), newest);
         EXPECT_EQ(world.spare_sessions(1), 0);
     }
+}
+
+TEST(Spare, LeadsToTheNewestSessionThatIsThere) {
+    World world;
+    world.start("server-1", kLong);
+    const std::string second = world.start_id("server-1", kLong);
+    const std::string third = world.start_id("server-1", kLong);
+    world.spare(1);
+    world.rpc().call("kill", {{"session", third}});
+    EXPECT_EQ(attached_to(world), second);
+}
+
+// For tmux, too, it is used when it is taken, not when it was made.
+TEST(Spare, OnceTakenIsTheNewestSession) {
+    World world;
+    world.start("server-1", kLong);
+    const pid_t spare = world.spare(1);
+    world.start("server-1", kLong, kSize);
+    const std::string newest = world.start_id("server-1", kLong);
+    ASSERT_EQ(world.pane_pid(1, newest), spare);
+    ASSERT_EQ(::kill(world.spare(1), SIGKILL), 0);
+    ASSERT_TRUE(wait_until([&] { return world.spare_sessions(1) == 0; }));
+    EXPECT_EQ(attached_to(world), newest);
 }
 
 TEST(Spare, IsOneForABurstOfStarts) {
