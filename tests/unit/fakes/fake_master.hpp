@@ -3,6 +3,8 @@
 #pragma once
 
 #include <deque>
+#include <functional>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -14,9 +16,18 @@
 
 namespace cmssh::fakes {
 
+// What the tmux of a fake server answers to one command.
+struct TmuxAnswer {
+    bool error = false;
+    std::string text;
+};
+// By command line: the answers to the commands in it. A line that is not here is one command, with an empty answer.
+using TmuxAnswers = std::map<std::string, std::vector<TmuxAnswer>, std::less<>>;
+
 class FakeChannel final : public Channel {
 public:
-    FakeChannel(Clock& clock, const std::string& command) : changed_(clock) {
+    FakeChannel(Clock& clock, const std::string& command, const TmuxAnswers& answers)
+        : answers_(answers), changed_(clock) {
         // The command says which word the greeting begins with: "k='cmssh-…'", quoted once more.
         const auto begin = command.find("cmssh-", command.find("k="));
         if (begin == std::string::npos) {
@@ -42,9 +53,15 @@ public:
     }
     std::size_t try_write(std::string_view bytes) override {
         for (const char byte : bytes) {
-            if (byte == '\n') {
+            if (byte != '\n') {
+                line_ += byte;
+                continue;
+            }
+            const auto known = answers_.find(std::exchange(line_, {}));
+            for (const auto& answer : known != answers_.end() ? known->second : std::vector<TmuxAnswer>(1)) {
                 const std::string numbers = "1700000000 " + std::to_string(++replies_) + " 1\n";
-                output_ += "%begin " + numbers + "%end " + numbers;
+                output_ += "%begin " + numbers + answer.text + (answer.text.empty() ? "" : "\n") +
+                           (answer.error ? "%error " : "%end ") + numbers;
             }
         }
         changed_.notify_all();
@@ -59,6 +76,8 @@ public:
     }
 
 private:
+    const TmuxAnswers& answers_;
+    std::string line_;
     std::string output_;
     bool speaks_ = false;
     bool closed_ = false;
@@ -74,6 +93,7 @@ public:
     std::optional<Error> channel_error;  // of the channels asked for from now on
     bool holds_channels = false;         // they are answered once this is false
     bool ends_when_told = true;
+    TmuxAnswers tmux_answers;
 
     // What the test sees.
     int channels_asked = 0;
@@ -125,7 +145,7 @@ public:
         if (channel_error) {
             co_return *channel_error;
         }
-        auto channel = std::make_shared<FakeChannel>(clock_, command);
+        auto channel = std::make_shared<FakeChannel>(clock_, command, tmux_answers);
         channels_.push_back(channel);
         co_return std::unique_ptr<Channel>(std::make_unique<Shared>(std::move(channel)));
     }
