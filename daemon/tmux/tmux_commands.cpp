@@ -213,17 +213,18 @@ constexpr std::string_view kHandOverMark = "cmssh-hand-over:";
 // as fast without a spare session.
 constexpr std::size_t kLongestHandOver = 4096;
 
-// Variables that mean something to the shell that sets them, so that a session's own would get lost there: sh may be
-// dash, bash, ksh or busybox.
+// Variables whose value a start without a spare session may have from elsewhere: they mean something to the shell that
+// sets them (sh may be dash, bash, ksh or busybox), or tmux sets them itself.
 bool is_plain_variable(std::string_view name) {
-    static constexpr std::array<std::string_view, 26> kShells = {
-        "_",       "COLUMNS", "DIRSTACK", "EGID",   "EPOCHREALTIME", "EPOCHSECONDS",
-        "ERRNO",   "EUID",    "FUNCNAME", "GID",    "GROUPS",        "HISTCMD",
-        "IFS",     "LINENO",  "LINES",    "OPTARG", "OPTIND",        "POSIXLY_CORRECT",
-        "PPID",    "PWD",     "OLDPWD",   "RANDOM", "SECONDS",       "SHELLOPTS",
-        "SRANDOM", "UID"};
-    return !name.starts_with("BASH") && !name.starts_with("KSH") && !name.starts_with("CMSSH_SPARE_") &&
-           std::find(kShells.begin(), kShells.end(), name) == kShells.end();
+    static constexpr std::array<std::string_view, 5> kFamilies = {"BASH", "CMSSH_SPARE_", "KSH", "TERM", "TMUX"};
+    static constexpr std::array<std::string_view, 27> kSingle = {
+        "_",      "COLUMNS",  "DIRSTACK", "EGID",      "EPOCHREALTIME",   "EPOCHSECONDS", "ERRNO",
+        "EUID",   "FUNCNAME", "GID",      "GROUPS",    "HISTCMD",         "IFS",          "LINENO",
+        "LINES",  "OLDPWD",   "OPTARG",   "OPTIND",    "POSIXLY_CORRECT", "PPID",         "PWD",
+        "RANDOM", "SECONDS",  "SHELL",    "SHELLOPTS", "SRANDOM",         "UID"};
+    return std::none_of(kFamilies.begin(), kFamilies.end(),
+                        [name](std::string_view family) { return name.starts_with(family); }) &&
+           std::find(kSingle.begin(), kSingle.end(), name) == kSingle.end();
 }
 
 std::string run_script(SessionShell shell) {
@@ -360,8 +361,8 @@ std::optional<std::string> take_over_command(const Ownership& ownership, std::in
         return std::nullopt;
     }
     auto environment = session.env;
-    environment["CMSSH_SESSION"] = session.id;
-    environment["CMSSH_SESSION_CTX"] = session.note.ctx;
+    environment.emplace("CMSSH_SESSION", session.id);
+    environment.emplace("CMSSH_SESSION_CTX", session.note.ctx);
     const std::string here = "-t " + quote(target(session.id)) + ' ';
     std::string windows;  // what windows made in this session later have in their environment
     std::string script = "export";

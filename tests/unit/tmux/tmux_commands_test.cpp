@@ -216,7 +216,8 @@ TEST(TakeOver, IsNotForWhatASpareSessionCannotGive) {
     session = small_session();
     session.note.command.push_back(std::string(5000, 'x'));
     EXPECT_FALSE(take_over_command(kOwner, 1, session));
-    for (const auto* name : {"_", "PPID", "IFS", "UID", "BASH_ENV", "BASHOPTS", "RANDOM", "PWD", "CMSSH_SPARE_LINE"}) {
+    for (const auto* name : {"_", "PPID", "IFS", "UID", "BASH_ENV", "BASHOPTS", "RANDOM", "PWD", "TERM", "TMUX_PANE",
+                             "SHELL", "CMSSH_SPARE_LINE"}) {
         session = small_session();
         session.env[name] = "x";
         EXPECT_FALSE(take_over_command(kOwner, 1, session)) << name;
