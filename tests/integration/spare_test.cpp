@@ -42,13 +42,23 @@ Words write_to(const std::string& file, const std::string& script, const Words& 
 std::string attached_to(const World& world) {
     SpawnOptions spawn;
     spawn.environment = world.sshd.environment(1);
-    spawn.input = "display-message -p \"at #{session_name}\"\n";
-    for (const std::string& line : lines_of(run({"tmux", "-L", "cmssh", "-C", "attach"}, spawn).output)) {
-        if (line.starts_with("at ")) {
-            return line.substr(3);
+    // It would leave at the end of its input.
+    Process client({"sh", "-c", "sleep 1000 | tmux -L cmssh -C attach"}, spawn);
+    const auto clients_session = [&] {
+        for (const std::string& line : lines_of(world.tmux(1, {"list-clients", "-F", "#{client_session}"}).output)) {
+            if (!line.starts_with("cmssh-keeper-")) {
+                return line;
+            }
         }
+        return std::string();
+    };
+    std::string session;
+    if (!wait_until([&] { return (session = clients_session()).starts_with("sess-"); })) {
+        return session;
     }
-    return "nothing";
+    EXPECT_EQ(world.tmux(1, {"detach-client", "-s", '=' + session}).status.code, 0);
+    EXPECT_TRUE(wait_until([&] { return clients_session().empty(); }));
+    return session;
 }
 
 TEST(Spare, IsTakenByTheNextStart) {
