@@ -103,6 +103,8 @@ public:
 
     // The route and dump of the latest resolution: what the next login uses.
     void set_route(SshRoute route, SshConfigDump dump);
+    // Kept without refs from now on.
+    void pin() { feed(ConnectionMachine::Pinned{}); }
 
     struct Want {
         std::optional<std::string> auth_sock;

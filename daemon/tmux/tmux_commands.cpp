@@ -172,22 +172,23 @@ constexpr std::string_view kRowFormat =
     "cmssh #{session_name} #{window_id} #{pane_id} #{pane_pid} #{pane_dead} x#{pane_dead_status} x#{pane_dead_signal} "
     "x#{pane_dead_time} x#{@cmssh_note}";
 
+// The variables have names that nobody's own have: one that is in the environment already would be passed on changed.
 // What a user gets by typing the command in a new tmux window: the login, interactive shell's environment, then the
 // program itself in the shell's place. $1 is the directory or empty. csh reads no arguments safely, so that it only
 // lends its environment; fish hands its list on to sh as it is. The directory is entered again behind the rc files,
 // which may leave it.
-constexpr std::string_view kRunInLoginShell = R"sh(d=$1; shift
-[ -z "$d" ] || cd -- "$d" || exit 1
-i='[ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@"'
+constexpr std::string_view kRunInLoginShell = R"sh(cmssh_d=$1; shift
+[ -z "$cmssh_d" ] || cd -- "$cmssh_d" || exit 1
+cmssh_i='[ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@"'
 case ${SHELL##*/} in
-sh|ash|bash|dash|ksh*|mksh|yash|zsh) exec "$SHELL" -l FLAGS -c "$i" "$SHELL" "$d" "$@" ;;
-fish) exec "$SHELL" -l FLAGS -c 'exec $argv' -- /bin/sh -c "$i" sh "$d" "$@" ;;
-csh|tcsh) e=$("$SHELL" -c 'if ( -r /etc/csh.login ) source /etc/csh.login
+sh|ash|bash|dash|ksh*|mksh|yash|zsh) exec "$SHELL" -l FLAGS -c "$cmssh_i" "$SHELL" "$cmssh_d" "$@" ;;
+fish) exec "$SHELL" -l FLAGS -c 'exec $argv' -- /bin/sh -c "$cmssh_i" sh "$cmssh_d" "$@" ;;
+csh|tcsh) cmssh_e=$("$SHELL" -c 'if ( -r /etc/csh.login ) source /etc/csh.login
 if ( -r ~/.login ) source ~/.login
 /bin/sh -c "echo @cmssh@; export -p; echo umask `umask`"')
-printf %s "${e%%@cmssh@*}"
-case $e in *@cmssh@*) eval "${e#*@cmssh@}" ;; esac
-[ -z "$d" ] || cd -- "$d" || exit 1
+printf %s "${cmssh_e%%@cmssh@*}"
+case $cmssh_e in *@cmssh@*) eval "${cmssh_e#*@cmssh@}" ;; esac
+[ -z "$cmssh_d" ] || cd -- "$cmssh_d" || exit 1
 exec "$@" ;;
 *) exec "$@" ;;
 esac)sh";
@@ -238,24 +239,24 @@ std::string run_script(SessionShell shell) {
 
 std::string open_command(const SessionsConfig& config, const Ownership& ownership, std::string_view token) {
     // 1,013 sessions lock everyone out of a tmux server with the usual soft limit of 1024 descriptors.
-    std::string script = "t=" + sh_quote(config.tmux) + "; k=" + sh_quote(token) + "\n";
+    std::string script = "cmssh_t=" + sh_quote(config.tmux) + "; cmssh_k=" + sh_quote(token) + "\n";
     script += R"sh(ulimit -Sn "$(ulimit -Hn)" 2>/dev/null
-case $t in "~/"*) t=$HOME/${t#??} ;; esac
-if command -v "$t" >/dev/null 2>&1; then :; else
-case ${SHELL##*/} in *csh) l=-c ;; *) l=-lc ;; esac
-p=$("${SHELL:-/bin/sh}" "$l" env </dev/null 2>/dev/null | sed -n 's/^PATH=//p' | tail -n 1)
-PATH=$PATH:$p
+case $cmssh_t in "~/"*) cmssh_t=$HOME/${cmssh_t#??} ;; esac
+if command -v "$cmssh_t" >/dev/null 2>&1; then :; else
+case ${SHELL##*/} in *csh) cmssh_l=-c ;; *) cmssh_l=-lc ;; esac
+cmssh_p=$("${SHELL:-/bin/sh}" "$cmssh_l" env </dev/null 2>/dev/null | sed -n 's/^PATH=//p' | tail -n 1)
+PATH=$PATH:$cmssh_p
 fi
-if command -v "$t" >/dev/null 2>&1; then :; else echo "$k missing"; exit 0; fi
-echo "$k $("$t" -V)"
-echo "$k boot $(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
-echo "$k home $HOME"
+if command -v "$cmssh_t" >/dev/null 2>&1; then :; else echo "$cmssh_k missing"; exit 0; fi
+echo "$cmssh_k $("$cmssh_t" -V)"
+echo "$cmssh_k boot $(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
+echo "$cmssh_k home $HOME"
 )sh";
-    const std::string tmux = "\"$t\" -u -L " + sh_quote(config.tmux_socket);
+    const std::string tmux = "\"$cmssh_t\" -u -L " + sh_quote(config.tmux_socket);
     // Of a path that died without a word, our client may be attached for hours. Where its output is stalled it cannot
     // be detached, and a tmux that is told to end meanwhile never does.
-    script += "for c in $(" + tmux + " list-clients -t " + sh_quote(target(keeper_name(ownership))) +
-              " -F '#{?client_control_mode,#{client_pid},}' 2>/dev/null); do kill -9 \"$c\" 2>/dev/null; done\n";
+    script += "for cmssh_c in $(" + tmux + " list-clients -t " + sh_quote(target(keeper_name(ownership))) +
+              " -F '#{?client_control_mode,#{client_pid},}' 2>/dev/null); do kill -9 \"$cmssh_c\" 2>/dev/null; done\n";
     const std::string control =
         tmux + " -C new-session -A -D -s " + keeper_name(ownership) + " -f no-output,ignore-size 'exec cat'";
     // tmux 3.3 keeps a control client for ever whose last output it could not write, and with it the channel and the
