@@ -159,6 +159,15 @@ int parse_kill(CLI::App& app, GlobalOptions& global, const std::vector<std::stri
     return parse_words(app, words, [&] { return kill(global, options); });
 }
 
+int parse_logs(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    LogsOptions options;
+    app.add_option("session", options.session, "An id, a unique prefix of one, or a name")->required();
+    app.add_option("-n,--lines", options.lines, "Only the last lines")
+        ->type_name("N")
+        ->check(CLI::Range(0, 10'000'000));
+    return parse_words(app, words, [&] { return logs(global, options); });
+}
+
 int parse_wait(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
     std::string session;
     app.add_option("session", session, "An id, a unique prefix of one, or a name")->required();
@@ -229,6 +238,7 @@ constexpr Verb kVerbs[] = {
     {"start", "Start a command in a detached tmux session on a server", parse_start},
     {"list", "Sessions that have not ended", parse_list},
     {"kill", "End sessions, or send them a signal", parse_kill},
+    {"logs", "What a session has printed: scrollback and screen", parse_logs},
     {"wait", "Wait until a session ends, and exit with its code", parse_wait},
     {"status", "The daemon, its connections and sessions in short", parse_plain<status>},
     {"stats", "Connections and what they saved", parse_plain<stats>},

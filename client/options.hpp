@@ -43,6 +43,11 @@ struct KillOptions {
     bool forget = false;
 };
 
+struct LogsOptions {
+    std::string session;
+    std::optional<int> lines;
+};
+
 struct RpcOptions {
     std::string method;
     std::optional<std::string> params;  // JSON, or - for standard input

@@ -9,6 +9,7 @@ int start(const GlobalOptions& global, StartOptions options);
 int wait(const GlobalOptions& global, const std::string& session);
 int list(const GlobalOptions& global, const ListOptions& options);
 int kill(const GlobalOptions& global, const KillOptions& options);
+int logs(const GlobalOptions& global, const LogsOptions& options);
 
 int stats(const GlobalOptions& global);
 int status(const GlobalOptions& global);

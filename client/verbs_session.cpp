@@ -335,6 +335,29 @@ int list(const GlobalOptions& global, const ListOptions& options) {
     return exit_code::kOk;
 }
 
+int logs(const GlobalOptions& global, const LogsOptions& options) {
+    Json params = {{"session", options.session}};
+    if (options.lines) {
+        params["lines"] = *options.lines;
+    }
+    const auto outcome = call<api::LogsResult>(global, "logs", std::move(params));
+    if (const auto* failure = std::get_if<CallError>(&outcome)) {
+        return print_error(global, *failure);
+    }
+    const auto& reply = std::get<Reply<api::LogsResult>>(outcome);
+    if (global.json) {
+        print_json(reply.json);
+        return exit_code::kOk;
+    }
+    // As it is for a file or a pipe; a terminal gets nothing that it would act on.
+    std::string text = ::isatty(STDOUT_FILENO) != 0 ? printable_lines(reply.value.text) : reply.value.text;
+    if (!text.empty() && text.back() != '\n') {
+        text += '\n';
+    }
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    return exit_code::kOk;
+}
+
 int kill(const GlobalOptions& global, const KillOptions& options) {
     const auto deadline = deadline_of(global);
     auto connected = RpcClient::connect(global, deadline);

@@ -290,6 +290,27 @@ struct Fields<WaitParams> {
 constexpr std::string_view kCtxDoc = "context or ssh destination";
 
 template <>
+struct Fields<LogsParams> {
+    static constexpr std::string_view name = "LogsParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list =
+        std::make_tuple(field("session", &LogsParams::session, kSessionDoc),
+                        field("lines", &LogsParams::lines, "only the last ones").range(0, 10'000'000),
+                        field("since", &LogsParams::since, "cursor of an earlier answer: what came after it"),
+                        field("escapes", &LogsParams::escapes, "with the escape sequences for colours").defaulted());
+};
+
+template <>
+struct Fields<LogsResult> {
+    static constexpr std::string_view name = "LogsResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(
+        field("text", &LogsResult::text, "scrollback and screen; a last line without line end is not complete yet"),
+        field("cursor", &LogsResult::cursor, "where the complete lines of the text end"),
+        field("truncated", &LogsResult::truncated, "earlier lines exist, or existed, that are not in the text"));
+};
+
+template <>
 struct Fields<ConnectParams> {
     static constexpr std::string_view name = "ConnectParams";
     static constexpr Use use = Use::Params;
@@ -463,6 +484,8 @@ CMSSH_RESULT(SessionResult)
 CMSSH_PARAMS(KillParams)
 CMSSH_RESULT(KillResult)
 CMSSH_PARAMS(WaitParams)
+CMSSH_PARAMS(LogsParams)
+CMSSH_RESULT(LogsResult)
 CMSSH_PARAMS(ConnectParams)
 CMSSH_RESULT(ConnectResult)
 CMSSH_PARAMS(DisconnectParams)

@@ -166,6 +166,18 @@ struct WaitParams {
     std::optional<std::int64_t> timeout_ms;
 };
 
+struct LogsParams {
+    std::string session;
+    std::optional<int> lines;          // the last ones only
+    std::optional<std::string> since;  // a cursor of an earlier answer
+    bool escapes = false;
+};
+struct LogsResult {
+    std::string text;
+    std::string cursor;
+    bool truncated = false;
+};
+
 struct ConnectParams {
     std::string ctx;
     std::optional<std::string> auth_sock;

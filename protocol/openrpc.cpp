@@ -81,6 +81,10 @@ Json build(const std::string& version) {
     document.add<WaitParams, SessionResult>(
         "wait", "Answers once the session has ended",
         {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::Timeout, ErrorKind::Cancelled});
+    document.add<LogsParams, LogsResult>(
+        "logs", "What a session has printed; for an ended one what it had at its end",
+        {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::TmuxFailed, ErrorKind::MasterLost,
+         ErrorKind::ChannelRefused, ErrorKind::Timeout, ErrorKind::Cancelled});
     document.add<Empty, StatsResult>("stats", "Counters of the pool and of the daemon", {});
     document.add<ConnectParams, ConnectResult>("connect", "Connects to a server where no connection is up",
                                                login_errors_and({}));

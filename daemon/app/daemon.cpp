@@ -54,7 +54,8 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
       resolver_(io.get_executor(), clock_, spawner_, config_, options_.environment),
       launcher_(io.get_executor(), clock_, spawner_, config_, options_.environment, options_.runtime_dir),
       slots_(clock_, config_.pool.max_concurrent_connects),
-      sessions_(io.get_executor(), clock_, config_, resolver_),
+      registry_(clock_, options_.state_dir + "/registry.db"),
+      sessions_(io.get_executor(), clock_, config_, resolver_, registry_),
       pool_(ConnectionServices{.executor = io.get_executor(),
                                .clock = clock_,
                                .config = config_,
@@ -104,6 +105,7 @@ asio::awaitable<void> Daemon::serve() {
     if (watchdog_interval()) {
         tasks_.spawn("watchdog", feed_watchdog());
     }
+    sessions_.restore(registry_.load());
     start_prewarming();
     log_info("cmsshd", std::string(CMSSH_VERSION " serves, pid ") + std::to_string(::getpid()));
     notify_ready("serving");
@@ -127,6 +129,7 @@ asio::awaitable<void> Daemon::shut_down() {
     co_await server_.shut_down(clock_.now() + kStopDeadline);
     co_await sessions_.shut_down();
     co_await pool_.shut_down();
+    registry_.close();
     spawner_.stop();
     asio::error_code ignored;
     signals_.cancel(ignored);
@@ -192,6 +195,7 @@ api::DaemonStats Daemon::describe() const {
     stats.clients = server_.clients();
     stats.requests = server_.counters().requests;
     stats.errors = server_.counters().errors;
+    stats.unsaved = registry_.unsaved();
     return stats;
 }
 

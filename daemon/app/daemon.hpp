@@ -15,6 +15,7 @@
 #include "daemon/base/process.hpp"
 #include "daemon/rpc/handlers.hpp"
 #include "daemon/rpc/server.hpp"
+#include "daemon/session/registry.hpp"
 #include "daemon/session/sessions.hpp"
 #include "daemon/ssh/openssh_master.hpp"
 
@@ -58,6 +59,7 @@ private:
     IdentityResolver resolver_;
     OpensshLauncher launcher_;
     ConnectSlots slots_;
+    Registry registry_;
     Sessions sessions_;
     Pool pool_;
     Handlers handlers_;

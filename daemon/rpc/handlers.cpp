@@ -42,6 +42,7 @@ const std::map<std::string_view, Handlers::Method>& Handlers::methods() {
         {"get", &Handlers::get},
         {"kill", &Handlers::kill},
         {"wait", &Handlers::wait},
+        {"logs", &Handlers::logs},
         {"stats", &Handlers::stats},
         {"connect", &Handlers::connect},
         {"disconnect", &Handlers::disconnect},
@@ -120,6 +121,14 @@ asio::awaitable<Result<Json>> Handlers::wait(Call call) {
         co_return std::move(params).error();
     }
     co_return written(co_await sessions_.wait(std::move(*params), std::move(call.caller)));
+}
+
+asio::awaitable<Result<Json>> Handlers::logs(Call call) {
+    auto params = api::read<api::LogsParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    co_return written(co_await sessions_.logs(std::move(*params), std::move(call.caller)));
 }
 
 asio::awaitable<Result<Json>> Handlers::stats(Call call) {

@@ -40,6 +40,7 @@ private:
     asio::awaitable<Result<Json>> get(Call call);
     asio::awaitable<Result<Json>> kill(Call call);
     asio::awaitable<Result<Json>> wait(Call call);
+    asio::awaitable<Result<Json>> logs(Call call);
     asio::awaitable<Result<Json>> stats(Call call);
     asio::awaitable<Result<Json>> connect(Call call);
     asio::awaitable<Result<Json>> disconnect(Call call);

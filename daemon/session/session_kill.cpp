@@ -1,5 +1,8 @@
 // Sessions::kill and what is left of a killed session on its server.
+#include <signal.h>
+
 #include "daemon/base/log.hpp"
+#include "daemon/session/screen_text.hpp"
 #include "daemon/session/sessions.hpp"
 #include "protocol/names.hpp"
 
@@ -52,12 +55,20 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
         co_return result;
     }
     if (params.forget) {
+        if (record->connection == nullptr) {
+            end(*record, api::SessionState::Lost, std::string(kForgotten));
+            result.session = record->view;
+            co_return result;
+        }
         const ConnectionUse connection(*record->connection);
-        end(*record, api::SessionState::Lost, "forgotten at the user's wish");
+        end(*record, api::SessionState::Lost, std::string(kForgotten));
         // Where the server is there after all, its tmux lets go of what has ended.
         scan(*connection, true);
         result.session = record->view;
         co_return result;
+    }
+    if (record->connection == nullptr) {
+        co_return pending_kill(*record, params.signal.value_or(""), "its server is not known any more");
     }
     ConnectionUse connection(*record->connection);
     Connection::Want want;
@@ -69,11 +80,7 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
         co_return result;
     }
     if (!ready) {
-        log_info(record->view.id, "kill is pending: " + ready.error().message);
-        record->pending_kill = params.signal.value_or("");
-        result.session = record->view;
-        result.pending = true;
-        co_return result;
+        co_return pending_kill(*record, params.signal.value_or(""), ready.error().message);
     }
     if (signal == 0) {
         co_return co_await kill_by_tmux(record, std::move(connection));
@@ -81,20 +88,38 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
     co_return co_await kill_by_signal(record, std::move(connection), signal);
 }
 
+// Durable: it is carried out when the server is reachable, by whichever daemon.
+api::KillResult Sessions::pending_kill(SessionRecord& record, std::string signal, const std::string& why) {
+    log_info(record.view.id, "kill is pending: " + why);
+    record.pending_kill = std::move(signal);
+    registry_.put(record, Durability::Power);
+    api::KillResult result;
+    result.session = record.view;
+    result.pending = true;
+    return result;
+}
+
 asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record, ConnectionUse connection) {
     TmuxChannel& channel = *connection->tmux();
     const auto clock_offset_ms = channel.clock_offset_ms();
-    std::vector<std::string> lines = {tmux::show_command(record->view.id), tmux::kill_session_command(record->view.id)};
+    // Should the answer be lost, a session that is gone was killed by us.
+    record->signals_sent.insert(SIGHUP);
+    registry_.put(*record, Durability::Process);
+    std::vector<std::string> lines = {tmux::show_command(record->view.id), tmux::capture_command(record->place.pane_id),
+                                      tmux::kill_session_command(record->view.id)};
     const auto replies = co_await channel.request_all(std::move(lines), clock_.now() + kKillDeadline);
     api::KillResult result;
     const auto& shown = replies[0];
-    const auto& killed = replies[1];
+    const auto& captured = replies[1];
+    const auto& killed = replies[2];
     if (!killed && killed.error().kind != ErrorKind::TmuxFailed) {
-        record->pending_kill = "";
+        if (!api::ended(record->view.state)) {
+            co_return pending_kill(*record, "", killed.error().message);
+        }
         result.session = record->view;
-        result.pending = true;
         co_return result;
     }
+    auto screen = captured ? std::optional(joined_lines(*captured)) : std::nullopt;
     if (!api::ended(record->view.state)) {
         // It may have ended by itself before the kill came: then that is what happened.
         const tmux::PaneRow* own = nullptr;
@@ -108,11 +133,11 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record
             }
         }
         if (own != nullptr && own->dead && !own->status_pending()) {
-            end_by_row(*record, *own, clock_offset_ms);
+            end_by_row(*record, *own, clock_offset_ms, std::move(screen));
         } else if (!killed) {
-            end(*record, api::SessionState::Lost, "the server's tmux no longer had it");
+            end(*record, api::SessionState::Lost, std::string(kGone));
         } else {
-            end(*record, api::SessionState::Killed, std::nullopt);
+            end(*record, api::SessionState::Killed, std::nullopt, std::move(screen));
             sweep_later(*connection, *record);
         }
     }
@@ -124,6 +149,7 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr reco
                                                                   int signal) {
     // Before it is sent: the end may be announced before the channel that carried the signal has closed.
     record->signals_sent.insert(signal);
+    registry_.put(*record, Durability::Process);
     const auto sent = co_await connection->run(tmux::signal_command(record->view.id, record->place.pane_pid, signal),
                                                clock_.now() + kKillDeadline);
     if (!sent) {

@@ -149,7 +149,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start(api::StartParams param
             co_return invalid("params.request_id: expected 1 to 256 bytes");
         }
         if (auto known = table_.by_request(*params.request_id)) {
-            co_return co_await repeated_start(std::move(known));
+            co_return co_await repeated_start(std::move(known), std::move(params), std::move(caller));
         }
     }
     if (auto checked = check_start(params); !checked) {
@@ -162,16 +162,24 @@ asio::awaitable<Result<api::StartResult>> Sessions::start(api::StartParams param
     // Others ran while `ssh -G` did.
     if (params.request_id) {
         if (auto known = table_.by_request(*params.request_id)) {
-            co_return co_await repeated_start(std::move(known));
+            co_return co_await repeated_start(std::move(known), std::move(params), std::move(caller));
         }
     }
     if (auto checked = check_start(params); !checked) {
         co_return std::move(checked).error();
     }
-    table_.forget_ended(clock_.wall_ms() - config_.sessions.keep_ended.count());
-    const auto record = make_record(params, *found);
+    forget_ended();
+    auto record = make_record(params, *found);
     table_.add(record);
+    // Before anything is sent: whatever becomes of this daemon, the session is known.
+    registry_.put(*record, Durability::Process);
+    auto env = std::move(found->context.env);
+    co_return co_await start_record(std::move(record), params, std::move(env), std::move(caller));
+}
 
+asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr record, const api::StartParams& params,
+                                                                 std::map<std::string, std::string> env,
+                                                                 Caller caller) {
     tmux::NewSession session;
     session.id = record->view.id;
     session.note.name = record->view.name;
@@ -181,7 +189,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start(api::StartParams param
     session.note.created_ms = record->created_ms;
     session.note.request_id = record->request_id;
     session.size = params.size;
-    session.env = found->context.env;
+    session.env = std::move(env);
     for (const auto& [name, value] : params.env) {
         session.env[name] = value;
     }
@@ -204,6 +212,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start(api::StartParams param
             record->connection = nullptr;
             record->view.state = api::SessionState::Lost;
             table_.remove(record->view.id);
+            registry_.remove(record->view.id);
         }
         record->changed.notify_all();
         co_return error;
@@ -212,7 +221,8 @@ asio::awaitable<Result<api::StartResult>> Sessions::start(api::StartParams param
     co_return started;
 }
 
-asio::awaitable<Result<api::StartResult>> Sessions::repeated_start(RecordPtr record) {
+asio::awaitable<Result<api::StartResult>> Sessions::repeated_start(RecordPtr record, api::StartParams params,
+                                                                   Caller caller) {
     const Instant deadline = clock_.now() + config_.pool.connect_timeout + kStartDeadline;
     bool in_time = true;
     while (record->being_started && in_time) {
@@ -223,6 +233,11 @@ asio::awaitable<Result<api::StartResult>> Sessions::repeated_start(RecordPtr rec
                         .message = "the start with this request_id failed",
                         .hint = "start again with another request_id"};
     }
+    const bool never_arrived = record->view.state == api::SessionState::Starting ||
+                               (record->view.state == api::SessionState::Lost && record->view.reason == kNeverStarted);
+    if (!record->being_started && never_arrived && record->place.pane_id.empty()) {
+        co_return co_await start_again(std::move(record), std::move(params), std::move(caller));
+    }
     api::StartResult result;
     result.session = record->view;
     result.reused = true;
@@ -232,6 +247,36 @@ asio::awaitable<Result<api::StartResult>> Sessions::repeated_start(RecordPtr rec
         result.connection.server = record->view.server;
     }
     co_return result;
+}
+
+// An earlier daemon, or a connection that broke, left it undone: the same session, by the same id, which tmux takes
+// only once.
+asio::awaitable<Result<api::StartResult>> Sessions::start_again(RecordPtr record, api::StartParams params,
+                                                                Caller caller) {
+    record->being_started = true;
+    auto found = co_await find_connection(record->view.ctx);
+    if (found && found->connection->key_text() != record->view.server.key) {
+        found = Error{.kind = ErrorKind::UnknownContext,
+                      .message = record->view.ctx + " leads to another server than when this was asked for",
+                      .hint = "start again with another request_id"};
+    }
+    if (!found) {
+        record->being_started = false;
+        record->changed.notify_all();
+        Error error = std::move(found).error();
+        error.session = record->view.id;
+        co_return error;
+    }
+    record->view.state = api::SessionState::Starting;
+    record->view.reason.reset();
+    record->view.ended_at.reset();
+    record->ended_ms = 0;
+    if (record->connection == nullptr) {
+        attach_to(*record, *found->connection);
+    }
+    registry_.put(*record, Durability::Process);
+    auto env = std::move(found->context.env);
+    co_return co_await start_record(std::move(record), params, std::move(env), std::move(caller));
 }
 
 asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, tmux::NewSession session,
@@ -254,13 +299,20 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
         }
         session.directory = directory_on_server(cwd, channel.remote_home());
     }
+    const tmux::ServerLife life = channel.life();
     auto commands = tmux::start_commands(config_.sessions, connection.ownership(), session);
     if (!session.directory.empty()) {
         commands.push_back(tmux::pane_directory_command(session.id));
     }
     auto replies = co_await channel.request_all(std::move(commands), clock_.now() + kStartDeadline);
-    if (!replies.front()) {
-        Error error = std::move(replies.front()).error();
+    auto place =
+        replies.front() ? tmux::parse_started(*replies.front()) : Result<tmux::Started>(replies.front().error());
+    if (!place && place.error().message.find("duplicate session") != std::string::npos) {
+        // An earlier try of it did arrive.
+        place = co_await find_started(record);
+    }
+    if (!place) {
+        Error error = std::move(place).error();
         if (error.kind == ErrorKind::Timeout || error.kind == ErrorKind::MasterLost) {
             // It may run, or run yet: what tmux says once it can be asked is what holds.
             error.session = session.id;
@@ -269,11 +321,8 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
         }
         co_return error;
     }
-    auto place = tmux::parse_started(*replies.front());
-    if (!place) {
-        co_return std::move(place).error();
-    }
     record->place = std::move(*place);
+    record->life = life;
     if (!session.directory.empty()) {
         const auto& seen = replies.back();
         const std::string path = seen && !seen->empty() ? seen->front() : std::string();
@@ -284,13 +333,32 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
     }
     record->view.as_of = now_text();
     set_state(*record, api::SessionState::Running);
-    // Its end may have been announced while the reply was on its way.
+    registry_.put(*record, Durability::Process);
     log_info(record->view.id, "started on " + connection.key_text());
     api::StartResult result;
     result.session = record->view;
     result.connection = connection.describe();
     result.reused = ready->reused;
     co_return result;
+}
+
+asio::awaitable<Result<tmux::Started>> Sessions::find_started(RecordPtr record) {
+    TmuxChannel* channel = record->connection->tmux();
+    if (channel == nullptr) {
+        co_return Error{.kind = ErrorKind::MasterLost, .message = "the connection to the server's tmux was lost"};
+    }
+    const auto shown = co_await channel->request(tmux::show_command(record->view.id), clock_.now() + kStartDeadline);
+    if (!shown) {
+        co_return shown.error();
+    }
+    for (auto& row : tmux::parse_panes(*shown)) {
+        if (row.note.created_ms == record->created_ms && row.note.request_id == record->request_id) {
+            co_return std::move(row.place);
+        }
+    }
+    co_return Error{.kind = ErrorKind::TmuxFailed,
+                    .message = "another session on the server is named " + record->view.id,
+                    .hint = "start again"};
 }
 
 asio::awaitable<Result<void>> Sessions::check_directory(RecordPtr record, std::string directory, std::string seen) {

@@ -29,9 +29,10 @@ void SessionTable::remove(const std::string& id) {
     std::erase(records_, record);
 }
 
-void SessionTable::forget_ended(std::int64_t before_ms) {
+std::vector<std::string> SessionTable::forget_ended(std::int64_t before_ms) {
     const auto is_ended = [](const RecordPtr& record) { return api::ended(record->view.state); };
     auto ended = static_cast<std::size_t>(std::count_if(records_.begin(), records_.end(), is_ended));
+    std::vector<std::string> forgotten;
     std::erase_if(records_, [&](const RecordPtr& record) {
         if (!is_ended(record) || (record->ended_ms >= before_ms && ended <= kMaxEnded)) {
             return false;
@@ -39,8 +40,10 @@ void SessionTable::forget_ended(std::int64_t before_ms) {
         --ended;
         by_id_.erase(record->view.id);
         by_request_.erase(record->request_id);
+        forgotten.push_back(record->view.id);
         return true;
     });
+    return forgotten;
 }
 
 SessionTable::RecordPtr SessionTable::by_id(std::string_view id) const {

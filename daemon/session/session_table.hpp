@@ -1,9 +1,7 @@
-// The sessions that this daemon knows, and how a word names one of them. In memory. No I/O.
+// The sessions that this daemon knows, and how a word names one of them. No I/O: Sessions keeps the registry in step.
 #pragma once
 
 #include <memory>
-#include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -11,25 +9,20 @@
 
 #include "daemon/base/event.hpp"
 #include "daemon/pool/connection.hpp"
-#include "daemon/tmux/tmux_commands.hpp"
+#include "daemon/session/registry.hpp"
 #include "protocol/methods.hpp"
 #include "protocol/result.hpp"
 
 namespace cmssh {
 
-struct SessionRecord {
+// What is remembered of a session, and what this life of the daemon has of it beside.
+struct SessionRecord : StoredSession {
     explicit SessionRecord(Clock& clock) : changed(clock) {}
+    SessionRecord(Clock& clock, StoredSession stored) : StoredSession(std::move(stored)), changed(clock) {}
 
-    api::Session view;
-    std::int64_t created_ms = 0;
-    std::int64_t ended_ms = 0;
     Connection* connection = nullptr;  // until it has ended; the hold keeps it alive
     Hold hold;
-    tmux::Started place;
-    std::string request_id;
-    bool being_started = false;               // a call is at it: nobody else decides about its state
-    std::set<int> signals_sent;               // by our kill
-    std::optional<std::string> pending_kill;  // of a server that can't be reached: "" or a signal
+    bool being_started = false;  // a call is at it: nobody else decides about its state
     Event changed;
 };
 
@@ -39,8 +32,8 @@ public:
 
     void add(RecordPtr record);
     void remove(const std::string& id);
-    // Forgets sessions that ended before `before_ms`, and the oldest ended ones over kMaxEnded.
-    void forget_ended(std::int64_t before_ms);
+    // Forgets sessions that ended before `before_ms`, and the oldest ended ones over kMaxEnded. Their ids.
+    std::vector<std::string> forget_ended(std::int64_t before_ms);
 
     // Oldest first, by the time of their start.
     [[nodiscard]] const std::vector<RecordPtr>& all() const { return records_; }

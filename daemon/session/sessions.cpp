@@ -9,19 +9,17 @@
 namespace cmssh {
 namespace {
 
-constexpr Duration kScanDeadline = std::chrono::seconds(30);
-// tmux shows a dead pane a moment before it has collected the program's status, and may need a push to do so.
-constexpr Duration kStatusPause = std::chrono::milliseconds(20);
-constexpr Duration kLongestStatusPause = std::chrono::seconds(2);
 constexpr Duration kResolveDeadline = std::chrono::seconds(15);
 
 }  // namespace
 
-Sessions::Sessions(asio::any_io_executor executor, Clock& clock, const Config& config, IdentityResolver& resolver)
+Sessions::Sessions(asio::any_io_executor executor, Clock& clock, const Config& config, IdentityResolver& resolver,
+                   Registry& registry)
     : executor_(executor),
       clock_(clock),
       config_(config),
       resolver_(resolver),
+      registry_(registry),
       stop_(clock),
       tasks_(std::move(executor), clock) {}
 
@@ -58,8 +56,47 @@ asio::awaitable<Result<Sessions::Found>> Sessions::find_connection(std::optional
     co_return found;
 }
 
+void Sessions::restore(Registry::Contents contents) {
+    for (const auto& stored : contents.connections) {
+        (void)pool_->restore(stored);
+    }
+    for (auto& stored : contents.sessions) {
+        auto record = std::make_shared<SessionRecord>(clock_, std::move(stored));
+        if (!api::ended(record->view.state)) {
+            if (record->view.state == api::SessionState::Running) {
+                record->view.state = api::SessionState::Unreachable;
+            }
+            if (Connection* connection = pool_->find(record->view.server.key)) {
+                attach_to(*record, *connection);
+            } else {
+                tasks_.spawn(record->view.id, reattach(record));
+            }
+        }
+        table_.add(std::move(record));
+    }
+    forget_ended();
+}
+
+// The registry has the session and not its server: by its context, where that leads there still.
+asio::awaitable<void> Sessions::reattach(RecordPtr record) {
+    auto found = co_await find_connection(record->view.ctx);
+    if (!found) {
+        log_warn(record->view.id, "its server is not known any more: " + found.error().message);
+        co_return;
+    }
+    if (found->connection->key_text() != record->view.server.key) {
+        log_warn(record->view.id, record->view.ctx + " leads to " + found->connection->key_text() +
+                                      " now, and not to " + record->view.server.key);
+        co_return;
+    }
+    if (!api::ended(record->view.state) && record->connection == nullptr) {
+        attach_to(*record, *found->connection);
+        (void)co_await found->connection->ensure_tmux({});
+    }
+}
+
 Result<api::ListResult> Sessions::list(const api::ListParams& params) {
-    table_.forget_ended(clock_.wall_ms() - config_.sessions.keep_ended.count());
+    forget_ended();
     api::ListResult result;
     for (const auto& record : table_.all()) {
         const auto& view = record->view;
@@ -116,22 +153,31 @@ void Sessions::set_state(SessionRecord& record, api::SessionState state) {
     record.changed.notify_all();
 }
 
-void Sessions::end(SessionRecord& record, api::SessionState state, std::optional<std::string> reason) {
+void Sessions::end(SessionRecord& record, api::SessionState state, std::optional<std::string> reason,
+                   std::optional<std::string> screen) {
     if (record.ended_ms == 0) {
         record.ended_ms = clock_.wall_ms();
     }
     record.view.ended_at = format_time(record.ended_ms);
     record.view.as_of = now_text();
     record.view.reason = std::move(reason);
+    record.view.state = state;
     record.pending_kill.reset();
+    if (screen) {
+        // The pane goes next.
+        registry_.put_ended(record, *screen, Durability::Power);
+    } else {
+        registry_.put(record, Durability::Process);
+    }
     log_info(record.view.id, std::string(to_string(state)) + (record.view.reason ? ": " + *record.view.reason : ""));
-    set_state(record, state);
+    record.changed.notify_all();
     record.connection = nullptr;
     // Last: it may end the connection.
     record.hold = Hold();
 }
 
-void Sessions::end_by_row(SessionRecord& record, const tmux::PaneRow& row, std::int64_t clock_offset_ms) {
+void Sessions::end_by_row(SessionRecord& record, const tmux::PaneRow& row, std::int64_t clock_offset_ms,
+                          std::optional<std::string> screen) {
     if (row.exit_status) {
         record.view.exit_code = row.exit_status;
     }
@@ -139,192 +185,24 @@ void Sessions::end_by_row(SessionRecord& record, const tmux::PaneRow& row, std::
         record.view.signal = signal_name(row.signal);
         record.view.exit_code.reset();
     }
+    record.ended_ms = 0;
     if (row.dead_time != 0) {
         // Our clock may have been set back behind its start.
         record.ended_ms =
             std::max(record.created_ms, std::min(row.dead_time * 1000 - clock_offset_ms, clock_.wall_ms()));
     }
     const bool by_us = row.signal != 0 && record.signals_sent.contains(row.signal);
-    end(record, by_us ? api::SessionState::Killed : api::SessionState::Exited, std::nullopt);
+    end(record, by_us ? api::SessionState::Killed : api::SessionState::Exited, std::nullopt, std::move(screen));
 }
 
-void Sessions::on_reachable(Connection& connection) {
-    scan(connection, true);
+void Sessions::attach_to(SessionRecord& record, Connection& connection) {
+    record.connection = &connection;
+    record.hold = Hold(connection, HoldKind::Session);
 }
 
-void Sessions::on_unreachable(Connection& connection) {
-    for (const auto& record : table_.all()) {
-        if (record->connection == &connection && record->view.state == api::SessionState::Running) {
-            set_state(*record, api::SessionState::Unreachable);
-        }
-    }
-}
-
-void Sessions::on_notification(Connection& connection, const tmux::Notification& notification) {
-    if (notification.name == "subscription-changed") {
-        scan(connection, false);
-        return;
-    }
-    // Both name the window first: "@3", "@3 dead".
-    const std::string_view window = std::string_view(notification.rest).substr(0, notification.rest.find(' '));
-    const bool closed = notification.name == "unlinked-window-close";
-    if (!closed && !(notification.name == "unlinked-window-renamed" && notification.rest.ends_with(" dead"))) {
-        return;
-    }
-    const auto& records = table_.all();
-    // The newest first: what ends is often young.
-    const auto found = std::find_if(records.rbegin(), records.rend(), [&](const RecordPtr& record) {
-        return record->connection == &connection && record->place.window_id == window;
-    });
-    if (found != records.rend()) {
-        scan(connection, closed);
-    }
-}
-
-void Sessions::scan(Connection& connection, bool everything) {
-    if (shutting_down_) {
-        return;
-    }
-    Scan& scan = scans_[&connection];
-    scan.again = true;
-    scan.everything = scan.everything || everything;
-    if (!scan.running) {
-        scan.running = true;
-        tasks_.spawn(connection.key_text(), run_scan(ConnectionUse(connection)));
-    }
-}
-
-asio::awaitable<void> Sessions::run_scan(ConnectionUse used) {
-    Connection& connection = *used;
-    Duration status_pause = kStatusPause;
-    while (scans_[&connection].again && !shutting_down_) {
-        Scan& scan = scans_[&connection];
-        scan.again = false;
-        const bool everything = std::exchange(scan.everything, false);
-        TmuxChannel* channel = connection.tmux();
-        if (channel == nullptr) {
-            break;
-        }
-        // A session that is made while the list is on its way is not in it.
-        std::vector<RecordPtr> asked_about;
-        if (everything) {
-            for (const auto& record : table_.all()) {
-                if (record->connection == &connection && !record->being_started) {
-                    asked_about.push_back(record);
-                }
-            }
-        }
-        const auto reply = co_await channel->request(tmux::list_command(connection.ownership(), !everything),
-                                                     clock_.now() + kScanDeadline);
-        if (!reply) {
-            log_debug(connection.key_text(), "sessions were not listed: " + reply.error().message);
-            continue;
-        }
-        bool status_pending = false;
-        std::set<std::string> seen;
-        for (const auto& row : tmux::parse_panes(*reply)) {
-            seen.insert(row.session_id);
-            apply(connection, row, status_pending);
-        }
-        for (const auto& record : asked_about) {
-            if (!api::ended(record->view.state) && !seen.contains(record->view.id)) {
-                end(*record, api::SessionState::Lost, "it is gone from the server's tmux");
-            }
-        }
-        if (status_pending) {
-            co_await stop_.wait_until(clock_.now() + status_pause);
-            status_pause = std::min(status_pause * 2, kLongestStatusPause);
-            if (auto* still = connection.tmux(); still != nullptr && !shutting_down_) {
-                (void)co_await still->request(tmux::collect_status_command(), clock_.now() + kScanDeadline);
-            }
-            scans_[&connection].again = true;
-        }
-    }
-    scans_.erase(&connection);
-}
-
-void Sessions::apply(Connection& connection, const tmux::PaneRow& row, bool& status_pending) {
-    TmuxChannel* channel = connection.tmux();
-    auto record = table_.by_id(row.session_id);
-    if (record == nullptr) {
-        adopt(connection, row);
-        record = table_.by_id(row.session_id);
-    }
-    if (record == nullptr || channel == nullptr || record->being_started) {
-        // A start under way looks again when it is done.
-        status_pending = status_pending || (row.dead && record != nullptr && record->being_started);
-        return;
-    }
-    if (record->place.pane_id.empty()) {
-        record->place = row.place;
-    }
-    if (record->place.pane_id != row.place.pane_id) {
-        return;  // a pane that a person made beside ours
-    }
-    if (api::ended(record->view.state)) {
-        // Read and told, or given up: tmux may let go of it.
-        tasks_.spawn(record->view.id, remove_pane(ConnectionUse(connection), row.place.pane_id));
-        return;
-    }
-    if (row.status_pending()) {
-        status_pending = true;
-        return;
-    }
-    if (row.dead) {
-        end_by_row(*record, row, channel->clock_offset_ms());
-        tasks_.spawn(record->view.id, remove_pane(ConnectionUse(connection), row.place.pane_id));
-        return;
-    }
-    record->view.as_of = now_text();
-    if (record->view.state != api::SessionState::Running) {
-        set_state(*record, api::SessionState::Running);
-    }
-    if (record->pending_kill) {
-        tasks_.spawn(record->view.id, carry_out_kill(record));
-    }
-}
-
-void Sessions::adopt(Connection& connection, const tmux::PaneRow& row) {
-    if (!row.session_id.starts_with(kSessionIdPrefix)) {
-        return;
-    }
-    auto record = std::make_shared<SessionRecord>(clock_);
-    record->view.id = row.session_id;
-    record->view.name = table_.name_in_use(row.note.name) ? row.session_id : row.note.name;
-    record->view.ctx = row.note.ctx;
-    record->view.server = connection.server();
-    record->view.command = row.note.command;
-    record->view.cwd = row.note.cwd;
-    record->created_ms = row.note.created_ms;
-    record->view.created_at = format_time(record->created_ms);
-    record->view.as_of = now_text();
-    record->view.state = api::SessionState::Running;
-    record->view.tmux = {.socket = config_.sessions.tmux_socket, .session = row.session_id};
-    record->request_id = row.note.request_id;
-    record->place = row.place;
-    record->connection = &connection;
-    record->hold = Hold(connection, HoldKind::Session);
-    table_.add(record);
-    log_info(record->view.id, "found on " + connection.key_text());
-}
-
-asio::awaitable<void> Sessions::remove_pane(ConnectionUse connection, std::string pane_id) {
-    if (auto* channel = connection->tmux()) {
-        (void)co_await channel->request(tmux::kill_pane_command(pane_id), clock_.now() + kScanDeadline);
-    }
-}
-
-asio::awaitable<void> Sessions::carry_out_kill(RecordPtr record) {
-    const std::string signal = *std::exchange(record->pending_kill, std::nullopt);
-    Connection* connection = record->connection;
-    if (connection == nullptr || connection->tmux() == nullptr) {
-        record->pending_kill = signal;
-        co_return;
-    }
-    if (signal.empty()) {
-        (void)co_await kill_by_tmux(record, ConnectionUse(*connection));
-    } else {
-        (void)co_await kill_by_signal(record, ConnectionUse(*connection), signal_number(signal));
+void Sessions::forget_ended() {
+    for (const auto& id : table_.forget_ended(clock_.wall_ms() - config_.sessions.keep_ended.count())) {
+        registry_.remove(id);
     }
 }
 

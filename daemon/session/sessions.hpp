@@ -1,5 +1,6 @@
 // Sessions on servers: started, known, waited for and ended. What the server's tmux says is the truth; a record here
-// follows it. Owns the records; uses the pool's connections, whose observer it is.
+// follows it, and the registry remembers the record: before tmux is asked, after it answered, and before it is told to
+// let go. Owns the records; uses the pool's connections, whose observer it is.
 #pragma once
 
 #include <functional>
@@ -9,6 +10,7 @@
 #include "daemon/base/task_group.hpp"
 #include "daemon/pool/pool.hpp"
 #include "daemon/session/contexts.hpp"
+#include "daemon/session/reconcile.hpp"
 #include "daemon/session/session_table.hpp"
 #include "daemon/ssh/identity.hpp"
 
@@ -25,7 +27,8 @@ struct Caller {
 
 class Sessions final : public ConnectionObserver {
 public:
-    Sessions(asio::any_io_executor executor, Clock& clock, const Config& config, IdentityResolver& resolver);
+    Sessions(asio::any_io_executor executor, Clock& clock, const Config& config, IdentityResolver& resolver,
+             Registry& registry);
 
     // The pool's connections report to us, so it is made after us; set before the first call.
     void set_pool(Pool& pool) { pool_ = &pool; }
@@ -35,6 +38,10 @@ public:
     [[nodiscard]] Result<api::SessionResult> get(const api::SessionParams& params) const;
     asio::awaitable<Result<api::KillResult>> kill(api::KillParams params, Caller caller);
     asio::awaitable<Result<api::SessionResult>> wait(api::WaitParams params, Caller caller);
+    asio::awaitable<Result<api::LogsResult>> logs(api::LogsParams params, Caller caller);
+
+    // What an earlier daemon knew. Its masters are adopted, and servers with sessions are connected to.
+    void restore(Registry::Contents contents);
 
     struct Found {
         ResolvedContext context;
@@ -70,23 +77,37 @@ private:
 
     [[nodiscard]] Result<void> check_start(const api::StartParams& params) const;
     [[nodiscard]] RecordPtr make_record(const api::StartParams& params, const Found& found);
-    asio::awaitable<Result<api::StartResult>> repeated_start(RecordPtr record);
+    asio::awaitable<Result<api::StartResult>> start_record(RecordPtr record, const api::StartParams& params,
+                                                           std::map<std::string, std::string> env, Caller caller);
+    asio::awaitable<Result<api::StartResult>> repeated_start(RecordPtr record, api::StartParams params, Caller caller);
+    asio::awaitable<Result<api::StartResult>> start_again(RecordPtr record, api::StartParams params, Caller caller);
     asio::awaitable<Result<api::StartResult>> start_on(RecordPtr record, tmux::NewSession session,
                                                        Connection::Want want, Caller caller);
+    asio::awaitable<Result<tmux::Started>> find_started(RecordPtr record);
     asio::awaitable<Result<void>> check_directory(RecordPtr record, std::string directory, std::string seen);
+    [[nodiscard]] api::KillResult pending_kill(SessionRecord& record, std::string signal, const std::string& why);
     asio::awaitable<Result<api::KillResult>> kill_by_tmux(RecordPtr record, ConnectionUse connection);
     asio::awaitable<Result<api::KillResult>> kill_by_signal(RecordPtr record, ConnectionUse connection, int signal);
     asio::awaitable<void> settle(RecordPtr record);
 
     void scan(Connection& connection, bool everything);
     asio::awaitable<void> run_scan(ConnectionUse connection);
-    void apply(Connection& connection, const tmux::PaneRow& row, bool& status_pending);
+    [[nodiscard]] std::vector<KnownSession> known_on(const Connection& connection) const;
+    // false: the status of some pane is still to come.
+    asio::awaitable<bool> carry_out(Connection& connection, std::vector<Action> actions);
+    asio::awaitable<void> finish(RecordPtr record, Connection& connection, tmux::PaneRow row);
+    void set_running(SessionRecord& record, Connection& connection, const tmux::PaneRow& row);
     void adopt(Connection& connection, const tmux::PaneRow& row);
     asio::awaitable<void> remove_pane(ConnectionUse connection, std::string pane_id);
     asio::awaitable<void> carry_out_kill(RecordPtr record);
-    void end(SessionRecord& record, api::SessionState state, std::optional<std::string> reason);
-    void end_by_row(SessionRecord& record, const tmux::PaneRow& row, std::int64_t clock_offset_ms);
+    void end(SessionRecord& record, api::SessionState state, std::optional<std::string> reason,
+             std::optional<std::string> screen = std::nullopt);
+    void end_by_row(SessionRecord& record, const tmux::PaneRow& row, std::int64_t clock_offset_ms,
+                    std::optional<std::string> screen);
+    void attach_to(SessionRecord& record, Connection& connection);
+    asio::awaitable<void> reattach(RecordPtr record);
     void set_state(SessionRecord& record, api::SessionState state);
+    void forget_ended();
     void sweep_later(Connection& connection, const SessionRecord& record);
     asio::awaitable<void> sweep(Hold hold, Connection& connection);
     [[nodiscard]] std::string now_text() const;
@@ -95,6 +116,7 @@ private:
     Clock& clock_;
     const Config& config_;
     IdentityResolver& resolver_;
+    Registry& registry_;
     Pool* pool_ = nullptr;
     SessionTable table_;
     std::map<Connection*, Scan> scans_;

@@ -70,8 +70,9 @@ asio::awaitable<Result<std::unique_ptr<TmuxChannel>>> TmuxChannel::open(asio::an
             }
             channel->send(lines);
             // The start-up command may still fail, and tmux may be about to end: a reply says that it serves.
-            const auto alive = co_await channel->round_trip(deadline);
+            const auto alive = co_await channel->request(tmux::server_life_command(), deadline);
             if (alive) {
+                channel->life_.tmux = alive->empty() ? "" : alive->front();
                 co_return std::move(channel);
             }
             greeted = alive.error();
@@ -132,6 +133,15 @@ asio::awaitable<Result<void>> TmuxChannel::read_greeting(std::string token) {
                             .hint = "install tmux 3.2 or newer on the server, or set sessions.tmux"};
         }
         rest.remove_prefix(line_end + 1);
+        const std::string boot_word = token + " boot ";
+        if (rest.starts_with(boot_word)) {
+            const auto boot_end = rest.find('\n');
+            if (boot_end == std::string_view::npos) {
+                continue;
+            }
+            life_.boot_id = rest.substr(boot_word.size(), boot_end - boot_word.size());
+            rest.remove_prefix(boot_end + 1);
+        }
         const auto home_end = rest.find('\n');
         if (home_end == std::string_view::npos) {
             continue;

@@ -50,6 +50,7 @@ public:
 
     [[nodiscard]] bool is_open() const { return open_; }
     [[nodiscard]] const std::string& remote_home() const { return remote_home_; }
+    [[nodiscard]] const tmux::ServerLife& life() const { return life_; }
     // The server's clock less ours, in milliseconds, to a second; from the last reply.
     [[nodiscard]] std::int64_t clock_offset_ms() const { return clock_offset_ms_; }
 
@@ -88,6 +89,7 @@ private:
     std::string unwritten_;
     std::string diagnostics_;  // the end of what came on standard error
     std::string remote_home_;
+    tmux::ServerLife life_;
     std::int64_t clock_offset_ms_ = 0;
     bool open_ = true;
     bool closing_ = false;

@@ -187,6 +187,7 @@ PATH=$PATH:$p
 fi
 if command -v "$t" >/dev/null 2>&1; then :; else echo "$k missing"; exit 0; fi
 echo "$k $("$t" -V)"
+echo "$k boot $(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
 echo "$k home $HOME"
 )sh";
     const std::string tmux = "\"$t\" -u -L " + sh_quote(config.tmux_socket);
@@ -324,6 +325,31 @@ std::vector<PaneRow> parse_panes(const std::vector<std::string>& lines) {
         rows.push_back(std::move(row));
     }
     return rows;
+}
+
+std::string server_life_command() {
+    return "display-message -p '#{pid} #{start_time}'";
+}
+
+std::string capture_command(std::string_view pane_id) {
+    return "capture-pane -p -e -J -S - -t " + quote(pane_id);
+}
+
+std::string pane_state_command(std::string_view pane_id) {
+    return "display-message -p -t " + quote(pane_id) + " '#{pane_dead} #{cursor_x}'";
+}
+
+std::optional<PaneState> parse_pane_state(const std::vector<std::string>& lines) {
+    if (lines.size() != 1) {
+        return std::nullopt;
+    }
+    const auto words = split(lines.front(), ' ');
+    PaneState state;
+    if (words.size() != 2 || !parse_number(words[1], state.cursor_column)) {
+        return std::nullopt;
+    }
+    state.dead = words[0] == "1";
+    return state;
 }
 
 std::string collect_status_command() {

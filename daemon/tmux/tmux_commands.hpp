@@ -25,9 +25,17 @@ struct Ownership {
     std::string server_key;  // as text
 };
 
+// Which life of the server's tmux: a session belongs to one.
+struct ServerLife {
+    std::string boot_id;  // of the server's kernel; empty where it has none to tell (not Linux)
+    std::string tmux;     // of the tmux server: "pid start_time"
+
+    friend bool operator==(const ServerLife&, const ServerLife&) = default;
+};
+
 // The command line that opens the channel, for the login shell of the server's user, whichever that is: one line,
-// nothing in it that sh, csh or fish would expand outside its quotes. It prints `token tmux VERSION` and `token home
-// DIR` and then becomes `tmux -C`, or prints `token missing` where there is no tmux, neither in PATH nor in a login
+// nothing in it that sh, csh or fish would expand outside its quotes. It prints `token tmux VERSION`, `token boot ID`
+// and `token home DIR` and then becomes `tmux -C`, or prints `token missing` where there is no tmux, neither in PATH nor in a login
 // shell's.
 [[nodiscard]] std::string open_command(const SessionsConfig& config, const Ownership& ownership,
                                        std::string_view token);
@@ -83,6 +91,19 @@ struct PaneRow {
 };
 // Rows that are not ours or not understood are passed over: a pane may be anybody's.
 [[nodiscard]] std::vector<PaneRow> parse_panes(const std::vector<std::string>& lines);
+
+// Asks which tmux server this is: the ServerLife's `tmux`.
+[[nodiscard]] std::string server_life_command();
+
+// A pane's scrollback and screen with escape sequences, lines that were wrapped put together again.
+[[nodiscard]] std::string capture_command(std::string_view pane_id);
+// Whether the program that writes there has ended, and where the next character goes.
+[[nodiscard]] std::string pane_state_command(std::string_view pane_id);
+struct PaneState {
+    bool dead = false;
+    int cursor_column = 0;
+};
+[[nodiscard]] std::optional<PaneState> parse_pane_state(const std::vector<std::string>& lines);
 
 // Makes tmux start a child that ends at once. tmux with libutempter (Debian's 3.3a) ignores SIGCHLD while it logs a
 // pane's end: a program that ends just then keeps no status until another child's SIGCHLD has tmux collect both.

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <fstream>
 #include <set>
 #include <string>
 #include <vector>
@@ -234,6 +235,12 @@ std::string greeting_of(const std::string& output, const std::string& token) {
     return at == std::string::npos ? "no token in: " + output : output.substr(at, output.find("@@") - at);
 }
 
+std::string boot_id() {
+    std::string id;
+    std::ifstream("/proc/sys/kernel/random/boot_id") >> id;
+    return id;
+}
+
 TEST_F(OpenScript, GreetsAndBecomesTmuxUnderEveryShell) {
     home_.write("bin/tmux", kFakeTmux, true);
     SessionsConfig config;
@@ -244,7 +251,8 @@ TEST_F(OpenScript, GreetsAndBecomesTmuxUnderEveryShell) {
         variables["PATH"] = home_.path() + "/bin:" + variables["PATH"];
         const Ran ran = run_by(shell, open_command(config, kOwner, "cmssh-123"), variables);
         EXPECT_EQ(ran.exit_code, 0) << ran.errors;
-        EXPECT_EQ(greeting_of(ran.output, "cmssh-123"), "cmssh-123 tmux 3.4\ncmssh-123 home " + home_.path() + "\n");
+        EXPECT_EQ(greeting_of(ran.output, "cmssh-123"),
+                  "cmssh-123 tmux 3.4\ncmssh-123 boot " + boot_id() + "\ncmssh-123 home " + home_.path() + "\n");
         auto words = words_behind_mark(ran.output);
         ASSERT_EQ(words.size(), 12U);
         EXPECT_THAT(words[8], HasSubstr("cmssh-keeper-"));
