@@ -1,0 +1,45 @@
+// The daemon as it is, on the world of the simulation: everything but sockets, RPC and configuration files.
+#pragma once
+
+#include <asio/io_context.hpp>
+
+#include <memory>
+#include <string>
+
+#include "daemon/pool/pool.hpp"
+#include "daemon/session/sessions.hpp"
+#include "tests/simulation/masters.hpp"
+#include "tests/simulation/world.hpp"
+
+namespace cmssh::sim {
+
+class SimDaemon {
+public:
+    SimDaemon(World& world, const Config& config, const std::string& registry_file);
+
+    // Runs one step; false: nothing is ready.
+    bool step();
+    // Asks it to stop, as SIGTERM does. After a crash: what is left of it ends.
+    void request_stop();
+    [[nodiscard]] bool stopping() const { return stopping_; }
+    [[nodiscard]] bool stopped() const { return stopped_; }
+
+    asio::io_context io;
+    SimSpawner spawner;
+    IdentityResolver resolver;
+    SimLauncher launcher;
+    ConnectSlots slots;
+    Registry registry;
+    Sessions sessions;
+    Pool pool;
+    TaskGroup calls;
+
+private:
+    asio::awaitable<void> shut_down();
+
+    World& world_;
+    bool stopping_ = false;
+    bool stopped_ = false;
+};
+
+}  // namespace cmssh::sim
