@@ -18,7 +18,6 @@ public:
     // Limit at kMaxConnections; BadConfig where the control path
     // does not fit.
     Result<Connection*> get(const Identity& identity, const SshRoute& route, bool pinned);
-    Connection* restore(const struct StoredConnection&) { return nullptr; }  // STUB
     [[nodiscard]] Connection* find(const std::string& key_text);
     [[nodiscard]] const std::map<std::string, std::unique_ptr<Connection>>& connections() const { return connections_; }
     // Forgets the connection of a server that nobody wants, if it is so.

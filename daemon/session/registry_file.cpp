@@ -54,6 +54,8 @@ constexpr std::array kMigrations = std::to_array<const char*>({
         pane_id TEXT NOT NULL,       -- '': not known
         window_id TEXT NOT NULL,
         pane_pid INTEGER NOT NULL,
+        boot_id TEXT NOT NULL,       -- '': not known
+        tmux_life TEXT NOT NULL,
         signals_sent TEXT NOT NULL,  -- JSON, a list of numbers
         pending_kill TEXT            -- '': by tmux, else a signal's name
     ) WITHOUT ROWID;

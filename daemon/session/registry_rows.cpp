@@ -42,6 +42,8 @@ void session_columns(Session& session, Visit&& column) {
     column("pane_id", session.place.pane_id);
     column("window_id", session.place.window_id);
     column("pane_pid", session.place.pane_pid);
+    column("boot_id", session.life.boot_id);
+    column("tmux_life", session.life.tmux);
     column("signals_sent", session.signals_sent);
     column("pending_kill", session.pending_kill);
 }
