@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <limits>
@@ -72,7 +73,8 @@ private:
     static int open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* out_flags) {
         auto* ours = new (file) File{};
         ours->disk = &self(vfs);
-        if ((flags & SQLITE_OPEN_MAIN_DB) == 0 && ours->disk->next_fails()) {
+        // A full disk has room for no further file; those that are there it opens.
+        if (name != nullptr && ::access(name, F_OK) != 0 && ours->disk->next_fails()) {
             return SQLITE_CANTOPEN;
         }
         const int code = ours->disk->real_->xOpen(ours->disk->real_, name, ours->real(), flags, out_flags);
