@@ -397,6 +397,27 @@ TEST_F(RegistryTest, SetsAsideWhatIsOfANewerVersion) {
     EXPECT_FALSE(registry->take_rebuilt()) << "nobody knew what was in it";
 }
 
+TEST_F(RegistryTest, SetsAsideTheWalAsItWas) {
+    std::string whole;
+    std::string wal;
+    {
+        const auto registry = open();
+        registry->put(session("sess-a"), Durability::Process);
+        sql("PRAGMA user_version = 99");
+        whole = read(path_);
+        wal = read(path_ + "-wal");
+    }
+    clear();
+    write(path_, whole);
+    write(path_ + "-wal", wal);
+    EXPECT_THAT(ids(reopened()), IsEmpty());
+    const std::string name = path_ + ".newer-" + kStamp;
+    EXPECT_EQ(read(name), whole);
+    EXPECT_TRUE(read(name + "-wal") == wal);
+    SQLite::Database kept(name, SQLite::OPEN_READWRITE);
+    EXPECT_EQ(kept.execAndGet("SELECT count(*) FROM sessions").getInt(), 1) << "a newer cmsshd can go on with it";
+}
+
 TEST_F(RegistryTest, SetsAsideAnotherProgramsDatabase) {
     {
         SQLite::Database other(path_, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
