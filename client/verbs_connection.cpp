@@ -116,6 +116,12 @@ int status(const GlobalOptions& global) {
                    {remark(connection), style_of(connection.state)}});
     }
     table.print(global);
+    if (result.daemon.unsaved) {
+        std::fputs(
+            "cmctl: unsaved: sessions are remembered in the daemon's memory only\n"
+            "hint: make room on the disk of the state directory; the daemon's log says what is wrong\n",
+            stderr);
+    }
     return exit_code::kOk;
 }
 

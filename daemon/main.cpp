@@ -47,6 +47,8 @@ int fail(const Error& error, int exit_code) {
 void set_process_limits() {
     ::umask(077);
     ::signal(SIGPIPE, SIG_IGN);
+    // A registry that may not grow is an error to be told, not a death.
+    ::signal(SIGXFSZ, SIG_IGN);
     // A core would hold what passed through; masters and their orphans become our children.
     const rlimit no_core{.rlim_cur = 0, .rlim_max = 0};
     ::setrlimit(RLIMIT_CORE, &no_core);

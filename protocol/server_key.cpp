@@ -15,6 +15,8 @@
 namespace cmssh {
 namespace {
 
+constexpr std::string_view kControlNamePrefix = "cm-ssh-";
+
 constexpr int kMaxPort = 65535;
 constexpr std::size_t kPathDigits = 16;
 constexpr std::size_t kCommandDigits = 8;
@@ -362,7 +364,7 @@ Result<std::string> control_path(const ServerKey& key, const std::string& runtim
         return path;
     }
 
-    const std::string prefix = runtime_dir + "/cm-ssh-";
+    const std::string prefix = runtime_dir + '/' + std::string(kControlNamePrefix);
     const std::string readable = prefix + key.user + '@' + key.host + ':' + std::to_string(key.port);
     if (key.plain() && readable.size() <= kMaxControlPath) {
         return readable;
@@ -372,6 +374,29 @@ Result<std::string> control_path(const ServerKey& key, const std::string& runtim
         return control_path_too_long(hashed, "set XDG_RUNTIME_DIR to a shorter path, or pool.control_path");
     }
     return hashed;
+}
+
+std::optional<ServerKey> server_of_control_name(std::string_view name) {
+    if (!name.starts_with(kControlNamePrefix)) {
+        return std::nullopt;
+    }
+    name.remove_prefix(kControlNamePrefix.size());
+    // A user may hold an @, a host (IPv6) colons.
+    const auto colon = name.rfind(':');
+    const auto at = name.rfind('@', colon);
+    if (colon == std::string_view::npos || at == std::string_view::npos) {
+        return std::nullopt;
+    }
+    ServerKey key;
+    key.user = name.substr(0, at);
+    key.host = name.substr(at + 1, colon - at - 1);
+    const auto* const end = name.data() + name.size();
+    const auto [stopped, failure] = std::from_chars(name.data() + colon + 1, end, key.port);
+    if (failure != std::errc() || stopped != end || key.port < 1 || key.port > 65535 || !valid_user(key.user) ||
+        !valid_host(key.host)) {
+        return std::nullopt;
+    }
+    return key;
 }
 
 std::string hex_digest(std::string_view text, std::size_t digits) {

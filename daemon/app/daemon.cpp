@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
 #include "daemon/app/config.hpp"
@@ -31,6 +32,18 @@ std::string read_line(const char* path) {
 // Tells this daemon's sessions on a server from those of the user's other machines, and of another state dir.
 std::string owner_of(const DaemonOptions& options) {
     return hex_digest(read_line("/etc/machine-id") + ' ' + std::to_string(::geteuid()) + ' ' + options.state_dir, 16);
+}
+
+// By their control sockets.
+std::vector<ServerKey> left_masters(const std::string& runtime_dir) {
+    std::vector<ServerKey> servers;
+    std::error_code failure;
+    for (const auto& entry : std::filesystem::directory_iterator(runtime_dir, failure)) {
+        if (auto server = server_of_control_name(entry.path().filename().native())) {
+            servers.push_back(std::move(*server));
+        }
+    }
+    return servers;
 }
 
 std::uint64_t resident_bytes() {
@@ -106,6 +119,8 @@ asio::awaitable<void> Daemon::serve() {
         tasks_.spawn("watchdog", feed_watchdog());
     }
     sessions_.restore(registry_.load());
+    tasks_.spawn("left masters", sessions_.meet(left_masters(options_.runtime_dir)));
+    tasks_.spawn("registry", sessions_.keep_registry());
     start_prewarming();
     log_info("cmsshd", std::string(CMSSH_VERSION " serves, pid ") + std::to_string(::getpid()));
     notify_ready("serving");

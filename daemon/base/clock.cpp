@@ -5,6 +5,10 @@
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
 
+#include <time.h>
+
+#include <algorithm>
+
 namespace cmssh {
 namespace {
 
@@ -30,6 +34,16 @@ private:
 std::int64_t SystemClock::wall_ms() const {
     return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
         .count();
+}
+
+Duration SystemClock::asleep() const {
+    const auto read = [](clockid_t id) {
+        timespec time{};
+        ::clock_gettime(id, &time);
+        return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+    };
+    const auto awake = read(CLOCK_MONOTONIC);
+    return std::max<Duration>(read(CLOCK_BOOTTIME) - awake, Duration::zero());
 }
 
 std::unique_ptr<Timer> SystemClock::make_timer() {

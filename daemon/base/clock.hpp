@@ -31,6 +31,8 @@ public:
     [[nodiscard]] virtual Instant now() const = 0;
     // Wall clock in milliseconds since the epoch; for what is shown, never for a deadline.
     [[nodiscard]] virtual std::int64_t wall_ms() const = 0;
+    // How long the machine has slept since its boot, give or take a moment: now() does not count it.
+    [[nodiscard]] virtual Duration asleep() const = 0;
     [[nodiscard]] virtual std::unique_ptr<Timer> make_timer() = 0;
 };
 
@@ -39,6 +41,7 @@ public:
     explicit SystemClock(asio::any_io_executor executor) : executor_(std::move(executor)) {}
     [[nodiscard]] Instant now() const override { return std::chrono::steady_clock::now(); }
     [[nodiscard]] std::int64_t wall_ms() const override;
+    [[nodiscard]] Duration asleep() const override;
     [[nodiscard]] std::unique_ptr<Timer> make_timer() override;
 
 private:

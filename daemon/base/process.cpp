@@ -164,7 +164,7 @@ Result<std::unique_ptr<ChildProcess>> PosixSpawner::spawn(SpawnRequest request) 
     sigset_t defaults;
     sigemptyset(&none);
     sigemptyset(&defaults);
-    for (const int signal : {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGQUIT}) {
+    for (const int signal : {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGQUIT, SIGXFSZ}) {
         sigaddset(&defaults, signal);
     }
     posix_spawnattr_setsigmask(&attributes, &none);

@@ -2,6 +2,7 @@
 
 #include <asio/experimental/awaitable_operators.hpp>
 
+#include <algorithm>
 #include <utility>
 
 #include "daemon/base/log.hpp"
@@ -11,7 +12,9 @@ namespace cmssh {
 namespace {
 
 // SIGTERM, then SIGKILL: a master that is told to go is gone by then.
-constexpr Duration kEndDeadline = std::chrono::seconds(3);
+constexpr Duration kEndGrace = std::chrono::seconds(3);
+// For one that does not answer: enough to end a stopped one well, and not worth waiting for longer.
+constexpr Duration kKillGrace = std::chrono::milliseconds(200);
 // A tmux that ends as soon as it is asked is not asked again in a tight loop.
 constexpr Duration kReopenPause = std::chrono::seconds(1);
 constexpr Duration kLongestReopenPause = std::chrono::minutes(1);
@@ -33,15 +36,38 @@ private:
     Event& changed_;
 };
 
+// Says which master something is under way on, one at a time on each, and tells who waits for its end.
+class UnderWayOn {
+public:
+    UnderWayOn(const Master*& place, const std::shared_ptr<Master>& master, Event& changed)
+        : place_(place), master_(master), changed_(changed) {
+        place_ = master_.get();
+    }
+    ~UnderWayOn() {
+        if (place_ == master_.get()) {
+            place_ = nullptr;
+        }
+        changed_.notify_all();
+    }
+    UnderWayOn(const UnderWayOn&) = delete;
+    UnderWayOn& operator=(const UnderWayOn&) = delete;
+
+private:
+    const Master*& place_;
+    std::shared_ptr<Master> master_;  // no other gets its address meanwhile
+    Event& changed_;
+};
+
 }  // namespace
 
-Hold::Hold(Connection& connection, HoldKind kind) : connection_(&connection), kind_(kind) {
-    connection_->change_refs(kind_, 1);
+Hold::Hold(Connection& connection, HoldKind kind)
+    : connection_(&connection), kind_(kind), generation_(connection.generation_) {
+    connection_->change_refs(kind_, generation_, 1);
 }
 
 Hold::~Hold() {
     if (connection_ != nullptr) {
-        connection_->change_refs(kind_, -1);
+        connection_->change_refs(kind_, generation_, -1);
     }
 }
 
@@ -50,6 +76,7 @@ Hold& Hold::operator=(Hold&& other) noexcept {
         const Hold released = std::move(*this);
         connection_ = std::exchange(other.connection_, nullptr);
         kind_ = other.kind_;
+        generation_ = other.generation_;
     }
     return *this;
 }
@@ -94,6 +121,7 @@ MachineSettings Connection::settings() const {
         settings.linger = *pool.control_persist;
     }
     settings.backoff = {.initial = pool.backoff_initial, .max = pool.backoff_max};
+    settings.health_interval = pool.health_interval;
     settings.unhealthy_after = pool.unhealthy_after;
     return settings;
 }
@@ -112,6 +140,33 @@ void Connection::feed(const ConnectionMachine::Event& event) {
     deadline_changed_.notify_all();
     changed_.notify_all();
     act(action);
+    if (machine_.state() != before && active() && services_.on_active) {
+        services_.on_active();
+    }
+    tell_use();
+}
+
+bool Connection::active() const {
+    switch (machine_.state()) {
+        case ConnectionMachine::State::Connecting:
+        case ConnectionMachine::State::Up:
+        case ConnectionMachine::State::Degraded:
+        case ConnectionMachine::State::Backoff:
+        case ConnectionMachine::State::Draining:
+            return true;
+        case ConnectionMachine::State::NeedsAuth:
+        case ConnectionMachine::State::Failed:
+        case ConnectionMachine::State::Idle:
+            return false;
+    }
+    return false;
+}
+
+void Connection::tell_use() {
+    const bool in_use = refs() > 0 || active();
+    if (std::exchange(in_use_, in_use) && !in_use && !shutting_down_) {
+        services_.observer.on_no_master(*this);
+    }
 }
 
 void Connection::act(ConnectionMachine::Action action) {
@@ -123,16 +178,53 @@ void Connection::act(ConnectionMachine::Action action) {
             login_->auth_sock = wanted_auth_sock_ ? std::exchange(wanted_auth_sock_, std::nullopt) : good_auth_sock_;
             tasks_.spawn(key_text_, log_in(login_));
             return;
+        case ConnectionMachine::Action::Restore:
+            login_ = std::make_shared<Login>();
+            login_->restore_path = std::move(restore_path_);
+            tasks_.spawn(key_text_, log_in(login_));
+            return;
         case ConnectionMachine::Action::EndMaster:
-            tasks_.spawn(key_text_, end_master(master_));
+            tasks_.spawn(key_text_, end_master(master_, kEndGrace));
+            return;
+        case ConnectionMachine::Action::KillMaster:
+            tasks_.spawn(key_text_, end_master(master_, kKillGrace));
+            return;
+        case ConnectionMachine::Action::RetireMaster:
+            retire_master();
+            return;
+        case ConnectionMachine::Action::ReplaceMaster:
+            retire_master();
+            act(ConnectionMachine::Action::LogIn);
             return;
     }
 }
 
-void Connection::change_refs(HoldKind kind, int by) {
-    (kind == HoldKind::Session ? sessions_ : leases_) += by;
-    feed(ConnectionMachine::RefsChanged{.refs = sessions_ + leases_, .leases = leases_});
+void Connection::change_refs(HoldKind kind, std::uint64_t generation, int by) {
+    if (kind == HoldKind::Session) {
+        sessions_ += by;
+    } else {
+        leases_ += by;
+        change_leases(generation, by);
+    }
+    feed(ConnectionMachine::RefsChanged{.refs = refs(), .leases = present_leases_});
     end_if_useless();
+}
+
+void Connection::change_leases(std::uint64_t generation, int by) {
+    if (generation == generation_) {
+        present_leases_ += by;
+        return;
+    }
+    // Where it is not found, that master has died under its leases.
+    const auto found = std::find_if(retired_.begin(), retired_.end(),
+                                    [generation](const Retired& it) { return it.generation == generation; });
+    if (found == retired_.end()) {
+        return;
+    }
+    found->leases += by;
+    if (found->leases == 0 && !found->listens) {
+        tasks_.spawn(key_text_, end_retired(found->master, kEndGrace));
+    }
 }
 
 void Connection::set_phase(Login& login, std::string phase) {
@@ -155,12 +247,23 @@ void Connection::note_error(const Error& error) {
 
 asio::awaitable<void> Connection::follow_deadline() {
     while (!shutting_down_) {
-        const auto deadline = machine_.deadline();
-        const bool changed = co_await deadline_changed_.wait_until(deadline.value_or(Instant::max()));
-        if (!changed && !shutting_down_) {
+        const Instant deadline = machine_.deadline().value_or(Instant::max());
+        const Instant probe_at = probing_ ? Instant::max() : machine_.probe_at().value_or(Instant::max());
+        const bool changed = co_await deadline_changed_.wait_until(std::min(deadline, probe_at));
+        if (changed || shutting_down_) {
+            continue;
+        }
+        if (services_.clock.now() >= deadline) {
             feed(ConnectionMachine::TimeCame{});
+        } else {
+            begin_probe();
+            tasks_.spawn(key_text_, probe(false));
         }
     }
+}
+
+void Connection::wake_up() {
+    feed(ConnectionMachine::WokeUp{});
 }
 
 Error Connection::stopping() const {
@@ -185,6 +288,12 @@ asio::awaitable<void> Connection::log_in(LoginPtr login) {
         co_return;
     }
     login_.reset();
+    if (!made && login->restore_path) {
+        login->error = made.error();
+        log_info(key_text_, "nothing to take over: " + made.error().message);
+        feed(ConnectionMachine::NothingToRestore{});
+        co_return;
+    }
     if (!made) {
         login->error = made.error();
         note_error(made.error());
@@ -192,20 +301,31 @@ asio::awaitable<void> Connection::log_in(LoginPtr login) {
         co_return;
     }
     good_auth_sock_ = login->auth_sock;
-    feed(ConnectionMachine::LoggedIn{.adopted = login->adopted});
+    feed(ConnectionMachine::LoggedIn{.adopted = login->adopted, .restored = login->restore_path.has_value()});
+    services_.observer.on_master(*this);
     if (tmux() != nullptr) {
         services_.observer.on_reachable(*this);
+    } else if (login->restore_path) {
+        tasks_.spawn(key_text_, open_restored_tmux());
     } else {
         reopen_tmux_later();
     }
 }
 
+bool Connection::control_path_is_free() const {
+    return !launching_ && master_ == nullptr &&
+           std::none_of(retired_.begin(), retired_.end(), [](const Retired& it) { return it.listens; });
+}
+
 asio::awaitable<Result<void>> Connection::make_master(LoginPtr login) {
-    const auto slot = co_await services_.slots.acquire();
     // One that was given up is waited for: its ssh, or its master, is at the same control path.
-    while (!login->error && !shutting_down_ && (launching_ || opening_tmux_ || master_ != nullptr)) {
+    while (!login->error && !shutting_down_ && !control_path_is_free()) {
         co_await changed_.wait();
     }
+    if (login->restore_path && !login->error && !shutting_down_) {
+        co_return co_await find_master(login);
+    }
+    const auto slot = co_await services_.slots.acquire();
     if (shutting_down_ || login->error) {
         co_return stopping();
     }
@@ -214,7 +334,7 @@ asio::awaitable<Result<void>> Connection::make_master(LoginPtr login) {
         co_return launched;
     }
     if (login->error) {
-        co_await end_master(master_);
+        co_await end_master(master_, kEndGrace);
         co_return stopping();
     }
     set_phase(*login, "opening_tmux");
@@ -253,13 +373,41 @@ asio::awaitable<Result<void>> Connection::adopt_or_launch(LoginPtr login) {
         (*launched)->release();
         co_return stopping();
     }
-    master_ = std::move(*launched);
-    login->adopted = master_->adopted();
-    served_ = login->adopted;
+    take_master(std::move(*launched), *login);
+    co_return Result<void>();
+}
+
+asio::awaitable<Result<void>> Connection::find_master(LoginPtr login) {
+    const Marked launching(launching_, changed_);
+    LaunchRequest request = launch_request();
+    request.control_path = *login->restore_path;
+    auto found = co_await services_.launcher.find(std::move(request));
+    if (!found) {
+        co_return std::move(found).error();
+    }
+    if (*found == nullptr) {
+        co_return Error{.kind = ErrorKind::MasterLost, .message = "no ssh master listens on " + *login->restore_path};
+    }
+    if (shutting_down_) {
+        (*found)->release();
+        co_return stopping();
+    }
+    control_path_ = *login->restore_path;
+    take_master(std::move(*found), *login);
+    if (login->error) {
+        co_await end_master(master_, kEndGrace);
+        co_return stopping();
+    }
+    co_return Result<void>();
+}
+
+void Connection::take_master(std::shared_ptr<Master> master, Login& login) {
+    master_ = std::move(master);
+    login.adopted = master_->adopted();
+    served_ = login.adopted;
     master_since_ = services_.clock.now();
     tmux_error_.reset();
     tasks_.spawn(key_text_, watch_master(master_));
-    co_return Result<void>();
 }
 
 LaunchRequest Connection::launch_request() const {
@@ -295,7 +443,25 @@ asio::awaitable<void> Connection::end_leftover_master() {
     }
     master_ = *found;
     tasks_.spawn(key_text_, watch_master(master_));
-    co_await end_master(master_);
+    co_await end_master(master_, kEndGrace);
+}
+
+asio::awaitable<void> Connection::restore(std::string control_path) {
+    restore_path_ = std::move(control_path);
+    feed(ConnectionMachine::RestoreAsked{});
+    restore_path_.reset();
+    while (login_ != nullptr && login_->restore_path && !shutting_down_) {
+        co_await changed_.wait();
+    }
+}
+
+StoredConnection Connection::stored() const {
+    StoredConnection stored;
+    stored.key = key_;
+    stored.route = route_;
+    stored.dump = dump_;
+    stored.control_path = control_path_;
+    return stored;
 }
 
 void Connection::give_up_login() {
@@ -305,13 +471,17 @@ void Connection::give_up_login() {
     login->error = std::move(error);
     login->interrupt->give_up();
     if (master_ != nullptr) {
-        tasks_.spawn(key_text_, end_master(master_));
+        tasks_.spawn(key_text_, end_master(master_, kEndGrace));
     }
 }
 
 asio::awaitable<void> Connection::watch_master(std::shared_ptr<Master> master) {
     co_await master->wait_for_death();
-    if (!master->dead() || master_ != master) {
+    if (!master->dead()) {
+        co_return;
+    }
+    if (master_ != master) {
+        forget_retired(*master);
         co_return;
     }
     master_.reset();
@@ -326,13 +496,13 @@ asio::awaitable<void> Connection::watch_master(std::shared_ptr<Master> master) {
     feed(ConnectionMachine::MasterDied{});
 }
 
-asio::awaitable<void> Connection::end_master(std::shared_ptr<Master> master) {
+asio::awaitable<void> Connection::end_master(std::shared_ptr<Master> master, Duration grace) {
     drop_tmux();
     if (master == nullptr) {
         feed(ConnectionMachine::MasterDied{});
         co_return;
     }
-    co_await master->end(services_.clock.now() + kEndDeadline);
+    co_await master->end(services_.clock.now() + grace);
     if (!master->dead() && !shutting_down_) {
         // Not even SIGKILL ended it (a process stuck in the kernel): nothing more can be done from here.
         log_error(key_text_, "the ssh master " + std::to_string(master->pid()) + " does not end");
@@ -346,18 +516,80 @@ asio::awaitable<void> Connection::end_master(std::shared_ptr<Master> master) {
     }
 }
 
+void Connection::retire_master() {
+    Retired retired;
+    retired.master = std::exchange(master_, nullptr);
+    retired.generation = generation_++;
+    retired.leases = std::exchange(present_leases_, 0);
+    log_info(key_text_, "the ssh master " + std::to_string(retired.master->pid()) + " steps aside with " +
+                            std::to_string(retired.leases) + " lease(s)");
+    tasks_.spawn(key_text_, retire(retired.master));
+    retired_.push_back(std::move(retired));
+    master_since_.reset();
+    drop_tmux();
+    services_.observer.on_unreachable(*this);
+    feed(ConnectionMachine::RefsChanged{.refs = refs(), .leases = present_leases_});
+}
+
+asio::awaitable<void> Connection::retire(std::shared_ptr<Master> master) {
+    const auto stopped = co_await master->stop_listening(services_.clock.now() + services_.config.pool.health_timeout);
+    auto* retired = find_retired(*master);
+    if (retired == nullptr) {
+        co_return;
+    }
+    if (!stopped) {
+        log_warn(key_text_, stopped.error().message);
+        co_await end_retired(master, kKillGrace);
+        co_return;
+    }
+    retired->listens = false;
+    changed_.notify_all();
+    if (retired->leases == 0) {
+        co_await end_retired(master, kEndGrace);
+    }
+}
+
+asio::awaitable<void> Connection::end_retired(std::shared_ptr<Master> master, Duration grace) {
+    co_await master->end(services_.clock.now() + grace);
+    if (!master->dead()) {
+        log_error(key_text_, "the ssh master " + std::to_string(master->pid()) + " does not end");
+        master->release();
+        forget_retired(*master);
+    }
+}
+
+void Connection::end_all_retired() {
+    for (const Retired& retired : retired_) {
+        tasks_.spawn(key_text_, end_retired(retired.master, kEndGrace));
+    }
+}
+
+Connection::Retired* Connection::find_retired(const Master& master) {
+    const auto found = std::find_if(retired_.begin(), retired_.end(),
+                                    [&master](const Retired& it) { return it.master.get() == &master; });
+    return found == retired_.end() ? nullptr : &*found;
+}
+
+void Connection::forget_retired(const Master& master) {
+    std::erase_if(retired_, [&master](const Retired& it) { return it.master.get() == &master; });
+    changed_.notify_all();
+}
+
 TmuxChannel* Connection::tmux() {
     return tmux_ != nullptr && tmux_->is_open() ? tmux_.get() : nullptr;
 }
 
 asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
-    const Marked opening(opening_tmux_, changed_);
     const auto master = master_;
+    const UnderWayOn opening(opening_tmux_on_, master, changed_);
     auto opened = co_await TmuxChannel::open(services_.executor, services_.clock, master, services_.config.sessions,
                                              ownership(), deadline);
     if (opened && (master != master_ || shutting_down_)) {
         (*opened)->close();
         co_await (*opened)->joined();
+        co_return lost();
+    }
+    if (master != master_) {
         co_return lost();
     }
     if (!opened) {
@@ -394,7 +626,7 @@ asio::awaitable<void> Connection::reopen_tmux() {
     Instant next = tmux_tried_at_ + kReopenPause;
     Duration pause = kReopenPause;
     while (refs() > 0 && has_master() && !shutting_down_ && tmux() == nullptr) {
-        if (opening_tmux_) {
+        if (opening_tmux()) {
             co_await changed_.wait();
             continue;
         }
@@ -410,6 +642,18 @@ asio::awaitable<void> Connection::reopen_tmux() {
             pause = std::min(pause * 2, kLongestReopenPause);
             next = services_.clock.now() + pause;
         }
+    }
+}
+
+asio::awaitable<void> Connection::open_restored_tmux() {
+    if (tmux() != nullptr || opening_tmux() || !has_master()) {
+        co_return;
+    }
+    const auto opened = co_await open_tmux(connect_deadline());
+    if (opened) {
+        services_.observer.on_reachable(*this);
+    } else {
+        reopen_tmux_later();
     }
 }
 
@@ -449,16 +693,21 @@ asio::awaitable<Result<Connection::Ready>> Connection::ensure_master(Want want) 
                     co_return Ready{};
                 }
                 break;  // its death is about to be told
-            case State::Draining:
-                break;
             case State::Connecting:
+                if (login_->restore_path) {
+                    break;  // no login yet
+                }
                 co_return co_await wait_for_login(login_, want, false);
+            case State::Draining:
             case State::Idle:
             case State::Backoff:
             case State::NeedsAuth:
             case State::Failed:
                 wanted_auth_sock_ = want.auth_sock;
                 feed(ConnectionMachine::Wanted{});
+                if (login_ == nullptr) {
+                    break;  // the end of a master is waited for
+                }
                 co_return co_await wait_for_login(login_, want, true);
         }
         co_await changed_.wait();
@@ -500,7 +749,7 @@ asio::awaitable<Result<Connection::ReadyTmux>> Connection::ensure_tmux(Want want
         co_return std::move(ready).error();
     }
     bool tried = ready->logged_in;
-    while (opening_tmux_) {
+    while (opening_tmux()) {
         tried = true;
         co_await changed_.wait();
     }
@@ -533,7 +782,7 @@ asio::awaitable<Result<Connection::ReadyTmux>> Connection::ensure_tmux(Want want
 }
 
 asio::awaitable<Result<RemoteOutput>> Connection::run(std::string command, Instant deadline) {
-    while (running_command_) {
+    while (running_command()) {
         const bool in_time = co_await changed_.wait_until(deadline);
         if (!in_time) {
             co_return Error{.kind = ErrorKind::Timeout, .message = "no channel to " + key_text_ + " was free in time"};
@@ -543,57 +792,108 @@ asio::awaitable<Result<RemoteOutput>> Connection::run(std::string command, Insta
     if (master == nullptr) {
         co_return lost();
     }
-    const Marked running(running_command_, changed_);
+    const UnderWayOn running(running_command_on_, master, changed_);
     co_return co_await run_remote(services_.clock, *master, std::move(command), deadline, kMaxProbeOutput);
 }
 
-asio::awaitable<Result<Duration>> Connection::probe_path(Instant deadline) {
-    if (auto* channel = tmux(); channel != nullptr) {
-        co_return co_await channel->round_trip(deadline);
-    }
-    const Instant begin = services_.clock.now();
-    const auto output = co_await run("exec true", deadline);
-    if (!output) {
-        co_return output.error();
-    }
-    co_return services_.clock.now() - begin;
-}
-
 asio::awaitable<void> Connection::check() {
-    using asio::experimental::awaitable_operators::operator&&;
     const bool leftover = co_await has_leftover_master();
     if (leftover) {
         (void)co_await ensure_up({});
     }
+    const std::uint64_t wanted = probes_begun_ + 1;
+    while (probes_ended_ < wanted && has_master() && !shutting_down_) {
+        if (probing_) {
+            co_await changed_.wait();
+        } else {
+            begin_probe();
+            co_await probe(true);
+        }
+    }
+}
+
+void Connection::begin_probe() {
+    probing_ = true;
+    ++probes_begun_;
+    feed(ConnectionMachine::ProbeBegan{});
+}
+
+asio::awaitable<void> Connection::probe(bool thorough) {
+    using asio::experimental::awaitable_operators::operator&&;
+    struct Ended {
+        explicit Ended(Connection& connection) : of(connection) {}
+        ~Ended() {
+            of.probing_ = false;
+            ++of.probes_ended_;
+            of.changed_.notify_all();
+            of.deadline_changed_.notify_all();
+        }
+        Connection& of;
+    };
+    const Ended ended(*this);
     const auto master = master_;
     if (master == nullptr) {
         co_return;
     }
     const Instant deadline = services_.clock.now() + services_.config.pool.health_timeout;
-    const auto [process, path] = co_await (master->check(deadline) && probe_path(deadline));
+    const auto [process, path] = co_await (master->check(deadline) && probe_path(thorough, deadline));
     probed_at_ms_ = services_.clock.wall_ms();
-    if (master != master_) {
+    if (master != master_ || shutting_down_) {
         co_return;
     }
     if (process && path) {
         ++probes_ok_;
-        rtt_.add(*path);
+        if (*path) {
+            rtt_.add(**path);
+        }
         feed(ConnectionMachine::ProbeAnswered{});
         co_return;
     }
     ++probes_failed_;
     note_error(process ? path.error() : process.error());
-    feed(ConnectionMachine::ProbeFailed{});
+    feed(ConnectionMachine::ProbeFailed{.level = process ? ProbeLevel::Path : ProbeLevel::Process});
+}
+
+// A command of its own, which costs the server a process, only where a person asks or sessions depend on the answer:
+// without them and without a tmux, ssh's own keepalive has to do.
+asio::awaitable<Result<std::optional<Duration>>> Connection::probe_path(bool thorough, Instant deadline) {
+    if (auto* channel = tmux(); channel != nullptr) {
+        const auto trip = co_await channel->round_trip(deadline);
+        if (trip) {
+            co_return std::optional<Duration>(*trip);
+        }
+        // Only silence speaks against the path: tmux's refusal came through it, and a channel that closed is told of.
+        if (trip.error().kind != ErrorKind::Timeout) {
+            co_return std::optional<Duration>();
+        }
+        co_return trip.error();
+    }
+    if (running_command() || !(thorough || refs() > 0)) {
+        co_return std::optional<Duration>();
+    }
+    const auto output = co_await run("exec true", deadline);
+    if (!output && output.error().kind != ErrorKind::ChannelRefused) {
+        co_return output.error();
+    }
+    co_return std::optional<Duration>();
 }
 
 asio::awaitable<Result<void>> Connection::disconnect(bool force, Instant deadline) {
     if (login_ != nullptr) {
         give_up_login();
     }
+    if (force) {
+        end_all_retired();
+    }
     feed(ConnectionMachine::DisconnectAsked{.force = force});
+    const std::uint64_t generation = generation_;
+    const auto is_around = [this, generation] {
+        const bool present = generation == generation_ && login_ == nullptr && (launching_ || master_ != nullptr);
+        return present || std::any_of(retired_.begin(), retired_.end(),
+                                      [generation](const Retired& it) { return it.generation <= generation; });
+    };
     co_await end_leftover_master();
-    // Who wants the server again meanwhile gets a new master.
-    while ((launching_ || master_ != nullptr) && login_ == nullptr && !shutting_down_) {
+    while (is_around() && !shutting_down_) {
         const bool in_time = co_await changed_.wait_until(deadline);
         if (!in_time) {
             Error error{.kind = ErrorKind::Timeout,
@@ -625,6 +925,15 @@ void Connection::request_stop() {
     if (master_ != nullptr) {
         master_->release();
     }
+    // Who is on a retired master keeps it, and it ends with the last of them by itself.
+    for (const Retired& retired : retired_) {
+        if (retired.leases > 0) {
+            retired.master->release();
+        } else {
+            tasks_.spawn(key_text_, end_retired(retired.master, kEndGrace));
+        }
+    }
+    std::erase_if(retired_, [](const Retired& it) { return it.leases > 0; });
     changed_.notify_all();
     deadline_changed_.notify_all();
 }
@@ -650,7 +959,7 @@ api::Connection Connection::describe() const {
     connection.refs = refs();
     connection.sessions = sessions_;
     connection.leases = leases_;
-    connection.channels.used = (tmux_ != nullptr && tmux_->is_open() ? 1 : 0) + (running_command_ ? 1 : 0);
+    connection.channels.used = (tmux_ != nullptr && tmux_->is_open() ? 1 : 0) + (running_command() ? 1 : 0);
     connection.channels.max = services_.config.pool.max_channels;
     if (has_master()) {
         connection.master_pid = master_->pid();

@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "daemon/base/config.hpp"
 #include "daemon/base/event.hpp"
@@ -18,6 +19,7 @@
 #include "daemon/pool/connect_slots.hpp"
 #include "daemon/pool/connection_machine.hpp"
 #include "daemon/pool/rtt.hpp"
+#include "daemon/pool/stored_connection.hpp"
 #include "daemon/ssh/identity.hpp"
 #include "daemon/ssh/master.hpp"
 #include "daemon/tmux/tmux_channel.hpp"
@@ -27,7 +29,7 @@ namespace cmssh {
 
 class Connection;
 
-// What a connection tells the sessions on it.
+// What a connection tells the sessions on it, and who keeps what a later daemon needs.
 class ConnectionObserver {
 public:
     virtual ~ConnectionObserver() = default;
@@ -35,6 +37,10 @@ public:
     virtual void on_reachable(Connection& connection) = 0;
     virtual void on_unreachable(Connection& connection) = 0;
     virtual void on_notification(Connection& connection, const tmux::Notification& notification) = 0;
+    // It has a master, by a login or one that was there: stored() is good for taking it over later.
+    virtual void on_master(Connection& /*connection*/) {}
+    // Nobody holds it any more, and it has no master and makes none. Not where the daemon stops.
+    virtual void on_no_master(Connection& /*connection*/) {}
 };
 
 // What every connection of a pool needs; outlives them.
@@ -47,6 +53,7 @@ struct ConnectionServices {
     ConnectionObserver& observer;
     std::string owner;  // tmux::Ownership
     std::function<double()> unit_random;
+    std::function<void()> on_active = {};  // set by the pool: some connection has become active()
 };
 
 // The server as the API shows it.
@@ -60,12 +67,14 @@ public:
     Hold() = default;
     Hold(Connection& connection, HoldKind kind);
     ~Hold();
-    Hold(Hold&& other) noexcept : connection_(std::exchange(other.connection_, nullptr)), kind_(other.kind_) {}
+    Hold(Hold&& other) noexcept
+        : connection_(std::exchange(other.connection_, nullptr)), kind_(other.kind_), generation_(other.generation_) {}
     Hold& operator=(Hold&& other) noexcept;
 
 private:
     Connection* connection_ = nullptr;
     HoldKind kind_ = HoldKind::Session;
+    std::uint64_t generation_ = 0;  // of the master that a lease is on
 };
 
 // Keeps the pool from forgetting a connection while a coroutine is at it. No ref: it does not keep the master.
@@ -115,10 +124,20 @@ public:
     // A command line on a channel of its own, one at a time. MasterLost where there is no master.
     asio::awaitable<Result<RemoteOutput>> run(std::string command, Instant deadline);
 
+    // Takes over the master that an earlier daemon left at this path, without a login, and opens the tmux channel
+    // later. Where there is none: reconnects by and by if it is held or pinned, under the rules of backoff, else goes
+    // idle. Returns once that is decided. Nothing where the connection is wanted already.
+    asio::awaitable<void> restore(std::string control_path);
+    // What restore() needs.
+    [[nodiscard]] StoredConnection stored() const;
+
     // Both levels, now. What is not up is not brought up, but a master that is there already is adopted.
     asio::awaitable<void> check();
-    // Gives up a login under way. Returns once the master is gone, or, without force, when the leases did not end
-    // within the deadline (Timeout).
+    // The machine has slept: whether the path is still there is asked at once.
+    void wake_up();
+    // Gives up a login under way. Returns once the master is gone, and those that stepped aside, or, without force,
+    // when the leases did not end within the deadline (Timeout). Who wants the server meanwhile gets a new master at
+    // once.
     asio::awaitable<Result<void>> disconnect(bool force, Instant deadline);
     // Lets go of the master and ends every wait; the process and its sessions live on.
     void request_stop();
@@ -128,6 +147,8 @@ public:
     [[nodiscard]] const std::string& key_text() const { return key_text_; }
     [[nodiscard]] tmux::Ownership ownership() const { return {services_.owner, key_text_}; }
     [[nodiscard]] bool has_master() const { return master_ != nullptr && !master_->dead(); }
+    // It has a master, or will have one without being asked.
+    [[nodiscard]] bool active() const;
     [[nodiscard]] bool busy() const { return refs() > 0 || users_ > 0 || tasks_.size() > 1; }
     [[nodiscard]] Instant since() const { return machine_.since(); }
     [[nodiscard]] api::Server server() const { return cmssh::describe(key_); }
@@ -145,21 +166,36 @@ private:
         std::optional<std::string> auth_sock;
         std::string phase = "queued";
         std::shared_ptr<LoginInterrupt> interrupt = std::make_shared<LoginInterrupt>();
-        bool adopted = false;        // it needed none: a master was there
-        std::optional<Error> error;  // why it brought no master; set from outside where it was given up
+        std::optional<std::string> restore_path;  // set: only a master that listens there is wanted
+        bool adopted = false;                     // it needed none: a master was there
+        std::optional<Error> error;               // why it brought no master; set from outside where it was given up
     };
     using LoginPtr = std::shared_ptr<Login>;
 
+    // A master that stepped aside for the next, with the leases on it. Ended when it is empty.
+    struct Retired {
+        std::shared_ptr<Master> master;  // shared with the task that watches for its death
+        std::uint64_t generation = 0;
+        int leases = 0;
+        bool listens = true;  // its control path is not free yet
+    };
+
     void feed(const ConnectionMachine::Event& event);
     void act(ConnectionMachine::Action action);
-    void change_refs(HoldKind kind, int by);
+    void tell_use();
+    void change_refs(HoldKind kind, std::uint64_t generation, int by);
+    void change_leases(std::uint64_t generation, int by);
     void set_phase(Login& login, std::string phase);
     void note_error(const Error& error);
 
     asio::awaitable<void> log_in(LoginPtr login);
     asio::awaitable<Result<void>> make_master(LoginPtr login);
     asio::awaitable<Result<void>> adopt_or_launch(LoginPtr login);
+    asio::awaitable<Result<void>> find_master(LoginPtr login);
+    void take_master(std::shared_ptr<Master> master, Login& login);
     [[nodiscard]] LaunchRequest launch_request() const;
+    // Whether the next master can come to it.
+    [[nodiscard]] bool control_path_is_free() const;
     // Of an earlier daemon: nobody asked for it yet.
     asio::awaitable<bool> has_leftover_master();
     asio::awaitable<void> end_leftover_master();
@@ -167,13 +203,28 @@ private:
     [[nodiscard]] Error stopping() const;
     [[nodiscard]] Error lost() const;
     asio::awaitable<void> watch_master(std::shared_ptr<Master> master);
-    asio::awaitable<void> end_master(std::shared_ptr<Master> master);
+    asio::awaitable<void> end_master(std::shared_ptr<Master> master, Duration grace);
+    void retire_master();
+    asio::awaitable<void> retire(std::shared_ptr<Master> master);
+    asio::awaitable<void> end_retired(std::shared_ptr<Master> master, Duration grace);
+    void end_all_retired();
+    [[nodiscard]] Retired* find_retired(const Master& master);
+    void forget_retired(const Master& master);
     asio::awaitable<void> follow_deadline();
     asio::awaitable<Result<void>> open_tmux(Instant deadline);
     // Where the channel is missing and sessions are on it: tries until it is open, or not needed any more.
     void reopen_tmux_later();
     asio::awaitable<void> reopen_tmux();
-    asio::awaitable<Result<Duration>> probe_path(Instant deadline);
+    asio::awaitable<void> open_restored_tmux();
+    // One probe at a time: what is asked for meanwhile is the next one, shared by all who ask.
+    void begin_probe();
+    asio::awaitable<void> probe(bool thorough);
+    // The round trip, where it is measured.
+    asio::awaitable<Result<std::optional<Duration>>> probe_path(bool thorough, Instant deadline);
+    [[nodiscard]] bool opening_tmux() const { return opening_tmux_on_ != nullptr && opening_tmux_on_ == master_.get(); }
+    [[nodiscard]] bool running_command() const {
+        return running_command_on_ != nullptr && running_command_on_ == master_.get();
+    }
     void drop_tmux();
     asio::awaitable<void> bury(std::unique_ptr<TmuxChannel> channel);
     asio::awaitable<Result<Ready>> ensure_master(Want want);
@@ -192,9 +243,15 @@ private:
     ConnectionMachine machine_;
     std::shared_ptr<Master> master_;  // shared with the task that watches for its death
     std::unique_ptr<TmuxChannel> tmux_;
-    bool opening_tmux_ = false;
+    // What a channel is being opened on: it may hang on one that has stepped aside, which holds up no other.
+    const Master* opening_tmux_on_ = nullptr;
+    const Master* running_command_on_ = nullptr;
     bool reopening_tmux_ = false;
+    std::vector<Retired> retired_;
+    std::uint64_t generation_ = 1;                 // of the master, or of the next one
+    bool in_use_ = false;                          // of what on_no_master() tells the end
     bool served_ = false;                          // the master has been of use to somebody
+    std::optional<std::string> restore_path_;      // for the restore that is asked for
     LoginPtr login_;                               // the one that is wanted: set while the state is connecting
     bool launching_ = false;                       // one that was given up may still be at its end
     std::optional<std::string> wanted_auth_sock_;  // of the call that wants the next login
@@ -203,9 +260,12 @@ private:
     Instant tmux_tried_at_{};                      // by itself
     int sessions_ = 0;
     int leases_ = 0;
+    int present_leases_ = 0;  // of these, on the present master or waiting for one
     int users_ = 0;
     int waiting_ = 0;  // calls in ensure_master()
-    bool running_command_ = false;
+    bool probing_ = false;
+    std::uint64_t probes_begun_ = 0;
+    std::uint64_t probes_ended_ = 0;
     std::uint64_t reused_count_ = 0;
     RttWindow rtt_;
     std::uint64_t probes_ok_ = 0;

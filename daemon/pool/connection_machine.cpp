@@ -1,6 +1,7 @@
 #include "daemon/pool/connection_machine.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace cmssh {
 namespace {
@@ -18,6 +19,11 @@ Overloaded(Handlers...) -> Overloaded<Handlers...>;
 
 }  // namespace
 
+Duration probe_delay(Duration interval, double unit_random) {
+    constexpr double kMostJitter = 0.2;
+    return std::chrono::duration_cast<Duration>(interval * (1.0 - kMostJitter * unit_random));
+}
+
 bool needs_a_person(ErrorKind kind) {
     return kind == ErrorKind::NeedsAuth || kind == ErrorKind::AuthFailed || kind == ErrorKind::HostKeyUnknown ||
            kind == ErrorKind::HostKeyChanged;
@@ -29,7 +35,7 @@ ConnectionMachine::Action ConnectionMachine::on(const Event& event, const Machin
         Overloaded{
             [&](const Wanted&) {
                 const Action action = on_wanted();
-                if (action == Action::LogIn) {
+                if (action == Action::LogIn || action == Action::ReplaceMaster) {
                     enter(State::Connecting, now);
                 }
                 return action;
@@ -41,30 +47,41 @@ ConnectionMachine::Action ConnectionMachine::on(const Event& event, const Machin
                     return Action::EndMaster;
                 }
                 handshakes_ += login.adopted ? 0 : 1;
-                reconnects_ += was_up_ ? 1 : 0;
+                reconnects_ += was_up_ && !login.restored ? 1 : 0;
                 was_up_ = true;
                 up_at_ = now;
                 failed_probes_ = 0;
+                probe_at_ = now + probe_delay(settings.health_interval, unit_random);
                 enter(State::Up, now);
                 update_linger(settings, now);
                 return Action::None;
             },
             [&](const LoginFailed& failure) { return on_login_failed(failure.kind, settings, now, unit_random); },
             [&](const MasterDied&) { return on_master_died(settings, now, unit_random); },
+            [&](const ProbeBegan&) {
+                probe_at_ = now + probe_delay(settings.health_interval, unit_random);
+                return Action::None;
+            },
             [&](const ProbeAnswered&) {
                 failed_probes_ = 0;
-                if (state_ == State::Degraded) {
+                if (state_ == State::Degraded && !ending_) {
                     change_health(State::Up, now);
                 }
                 return Action::None;
             },
-            [&](const ProbeFailed&) {
-                ++failed_probes_;
-                if (state_ == State::Up && failed_probes_ >= settings.unhealthy_after) {
-                    change_health(State::Degraded, now);
-                }
+            [&](const ProbeFailed& probe) { return on_probe_failed(probe.level, settings, now, unit_random); },
+            [&](const WokeUp&) {
+                on_wake_up(settings, now, unit_random);
                 return Action::None;
             },
+            [&](const RestoreAsked&) {
+                if (state_ != State::Idle) {
+                    return Action::None;
+                }
+                enter(State::Connecting, now);
+                return Action::Restore;
+            },
+            [&](const NothingToRestore&) { return on_nothing_to_restore(settings, now, unit_random); },
             [&](const RefsChanged& refs) { return on_refs(refs, settings, now); },
             [&](const DisconnectAsked& asked) {
                 switch (state_) {
@@ -103,10 +120,17 @@ ConnectionMachine::Action ConnectionMachine::on_wanted() {
         case State::NeedsAuth:
         case State::Failed:
             return Action::LogIn;
+        case State::Draining:
+            // Held up by leases: they keep that master, and new work does not wait for them.
+            if (ending_) {
+                return Action::None;
+            }
+            was_up_ = false;
+            failures_ = 0;
+            return Action::ReplaceMaster;
         case State::Connecting:
         case State::Up:
         case State::Degraded:
-        case State::Draining:
             return Action::None;
     }
     return Action::None;
@@ -141,13 +165,58 @@ ConnectionMachine::Action ConnectionMachine::on_master_died(const MachineSetting
         enter(State::Idle, now);
         return Action::None;
     }
-    const Duration lived = now - up_at_;
-    if (lived < kYoung) {
-        ++failures_;
-    } else if (lived >= kHealthy) {
-        failures_ = 0;
+    back_off_after_loss(settings, now, unit_random);
+    return Action::None;
+}
+
+ConnectionMachine::Action ConnectionMachine::on_probe_failed(ProbeLevel level, const MachineSettings& settings,
+                                                             Instant now, double unit_random) {
+    if (!has_master() || ending_) {
+        return Action::None;
     }
-    back_off(settings, now, unit_random);
+    ++failed_probes_;
+    if (state_ == State::Up) {
+        change_health(State::Degraded, now);
+    }
+    if (failed_probes_ < settings.unhealthy_after) {
+        return Action::None;
+    }
+    if (level == ProbeLevel::Process) {
+        // Nobody on it is served any more.
+        ending_ = true;
+        return Action::KillMaster;
+    }
+    if (state_ == State::Draining) {
+        return Action::None;  // it goes with its leases, or by ssh's own keepalive
+    }
+    if (!needed()) {
+        enter(State::Draining, now);
+        ending_ = true;
+        return Action::EndMaster;
+    }
+    back_off_after_loss(settings, now, unit_random);
+    return Action::RetireMaster;
+}
+
+void ConnectionMachine::on_wake_up(const MachineSettings& settings, Instant now, double unit_random) {
+    probe_at_ = now;
+    if (state_ == State::Backoff) {
+        // The network is likely to be another one than the failures were about.
+        deadline_ = std::min(*deadline_, now + backoff_delay(settings.backoff, 0, unit_random));
+    }
+}
+
+ConnectionMachine::Action ConnectionMachine::on_nothing_to_restore(const MachineSettings& settings, Instant now,
+                                                                   double unit_random) {
+    if (state_ != State::Connecting) {
+        return Action::None;
+    }
+    if (needed()) {
+        was_up_ = true;  // for the daemon before
+        back_off(settings, now, unit_random);
+    } else {
+        enter(State::Idle, now);
+    }
     return Action::None;
 }
 
@@ -196,8 +265,7 @@ ConnectionMachine::Action ConnectionMachine::on_time(Instant now) {
         case State::Up:
         case State::Degraded:
             enter(State::Draining, now);
-            ending_ = true;
-            return Action::EndMaster;
+            return std::exchange(ending_, true) ? Action::None : Action::EndMaster;
         case State::Connecting:
         case State::Draining:
         case State::NeedsAuth:
@@ -207,6 +275,10 @@ ConnectionMachine::Action ConnectionMachine::on_time(Instant now) {
             return Action::None;
     }
     return Action::None;
+}
+
+std::optional<Instant> ConnectionMachine::probe_at() const {
+    return has_master() && !ending_ ? std::optional(probe_at_) : std::nullopt;
 }
 
 void ConnectionMachine::enter(State state, Instant now) {
@@ -227,6 +299,16 @@ void ConnectionMachine::update_linger(const MachineSettings& settings, Instant n
     } else {
         deadline_ = now + *settings.linger;
     }
+}
+
+void ConnectionMachine::back_off_after_loss(const MachineSettings& settings, Instant now, double unit_random) {
+    const Duration lived = now - up_at_;
+    if (lived < kYoung) {
+        ++failures_;
+    } else if (lived >= kHealthy) {
+        failures_ = 0;
+    }
+    back_off(settings, now, unit_random);
 }
 
 void ConnectionMachine::back_off(const MachineSettings& settings, Instant now, double unit_random) {

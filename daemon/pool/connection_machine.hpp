@@ -16,8 +16,16 @@ namespace cmssh {
 struct MachineSettings {
     std::optional<Duration> linger;  // nullopt: for ever
     BackoffLimits backoff;
+    Duration health_interval = std::chrono::seconds(15);
     int unhealthy_after = 2;
 };
+
+// What a probe asks: the ssh process, or the server through it.
+enum class ProbeLevel { Process, Path };
+
+// Until the next probe. Jitter only shortens it, by a fifth at most: what is up together is not probed together for
+// ever.
+[[nodiscard]] Duration probe_delay(Duration interval, double unit_random);
 
 class ConnectionMachine {
 public:
@@ -27,25 +35,40 @@ public:
     struct Wanted {};  // a call needs the server
     struct LoggedIn {
         bool adopted = false;
+        bool restored = false;  // by Restore: nothing was lost, so it is no reconnect
     };
     struct LoginFailed {
         ErrorKind kind = ErrorKind::ConnectFailed;
     };
     struct MasterDied {};
+    struct ProbeBegan {};
     struct ProbeAnswered {};
-    struct ProbeFailed {};
+    struct ProbeFailed {
+        ProbeLevel level = ProbeLevel::Path;  // the lowest that failed
+    };
+    struct WokeUp {};        // the machine slept meanwhile
+    struct RestoreAsked {};  // an earlier daemon had a master here
+    struct NothingToRestore {};
     struct RefsChanged {
         int refs = 0;    // all of them
-        int leases = 0;  // of these
+        int leases = 0;  // of these, on the present master
     };
     struct DisconnectAsked {
         bool force = false;
     };
     struct TimeCame {};  // deadline() was reached
-    using Event = std::variant<Wanted, LoggedIn, LoginFailed, MasterDied, ProbeAnswered, ProbeFailed, RefsChanged,
-                               DisconnectAsked, TimeCame>;
+    using Event = std::variant<Wanted, LoggedIn, LoginFailed, MasterDied, ProbeBegan, ProbeAnswered, ProbeFailed,
+                               WokeUp, RestoreAsked, NothingToRestore, RefsChanged, DisconnectAsked, TimeCame>;
 
-    enum class Action { None, LogIn, EndMaster };
+    enum class Action {
+        None,
+        LogIn,
+        Restore,        // look for the master of an earlier daemon: LoggedIn or NothingToRestore is to follow
+        EndMaster,      // MasterDied is to follow
+        KillMaster,     // the same for one that does not answer
+        RetireMaster,   // it steps aside with who is on it, and is no longer the machine's: no MasterDied
+        ReplaceMaster,  // RetireMaster, then LogIn
+    };
 
     // pinned: a prewarmed connection, kept without refs.
     ConnectionMachine(Instant now, bool pinned) : since_(now), pinned_(pinned) {}
@@ -57,6 +80,8 @@ public:
     [[nodiscard]] Instant since() const { return since_; }
     // When TimeCame is due: the end of the linger (up) or the next attempt (backoff).
     [[nodiscard]] std::optional<Instant> deadline() const { return deadline_; }
+    // When the next probe is due; nullopt: there is nothing to be probed.
+    [[nodiscard]] std::optional<Instant> probe_at() const;
     [[nodiscard]] std::uint64_t handshakes() const { return handshakes_; }
     [[nodiscard]] std::uint64_t reconnects() const { return reconnects_; }
 
@@ -64,6 +89,9 @@ private:
     Action on_wanted();
     Action on_login_failed(ErrorKind kind, const MachineSettings& settings, Instant now, double unit_random);
     Action on_master_died(const MachineSettings& settings, Instant now, double unit_random);
+    Action on_probe_failed(ProbeLevel level, const MachineSettings& settings, Instant now, double unit_random);
+    void on_wake_up(const MachineSettings& settings, Instant now, double unit_random);
+    Action on_nothing_to_restore(const MachineSettings& settings, Instant now, double unit_random);
     Action on_refs(const RefsChanged& event, const MachineSettings& settings, Instant now);
     Action on_time(Instant now);
 
@@ -71,15 +99,21 @@ private:
     void change_health(State state, Instant now);  // the linger runs on
     void update_linger(const MachineSettings& settings, Instant now);
     void back_off(const MachineSettings& settings, Instant now, double unit_random);
+    // For a master that was up.
+    void back_off_after_loss(const MachineSettings& settings, Instant now, double unit_random);
+    [[nodiscard]] bool has_master() const {
+        return state_ == State::Up || state_ == State::Degraded || state_ == State::Draining;
+    }
     [[nodiscard]] bool needed() const { return refs_ > 0 || pinned_; }
 
     State state_ = State::Idle;
     Instant since_;
     std::optional<Instant> deadline_;
+    Instant probe_at_{};
     bool pinned_;
     int refs_ = 0;
     int leases_ = 0;
-    bool ending_ = false;  // EndMaster was asked for
+    bool ending_ = false;  // EndMaster or KillMaster was asked for
     bool was_up_ = false;  // since the last idle: the next login is a reconnect
     Instant up_at_{};
     int failures_ = 0;       // attempts in a row that failed, or died young

@@ -1,13 +1,31 @@
 #include "daemon/pool/pool.hpp"
 
+#include <algorithm>
 #include <utility>
 
+#include "daemon/base/log.hpp"
+
 namespace cmssh {
+namespace {
+
+// How soon after a wake-up everything is probed, and how long a sleep has to be for that.
+constexpr Duration kSleepTick = std::chrono::seconds(5);
+constexpr Duration kNotableSleep = std::chrono::seconds(2);
+
+}  // namespace
 
 Pool::Pool(ConnectionServices services, std::string runtime_dir)
     : services_(std::move(services)),
       runtime_dir_(std::move(runtime_dir)),
-      tasks_(services_.executor, services_.clock) {}
+      stop_(services_.clock),
+      tasks_(services_.executor, services_.clock) {
+    services_.on_active = [this] {
+        if (!watching_ && !stopping_) {
+            watching_ = true;
+            tasks_.spawn("pool", watch_for_sleep());
+        }
+    };
+}
 
 Result<Connection*> Pool::get(const Identity& identity, const SshRoute& route, bool pinned) {
     const std::string text = identity.key.text();
@@ -30,6 +48,51 @@ Result<Connection*> Pool::get(const Identity& identity, const SshRoute& route, b
     }
     found->second->set_route(route, identity.dump);
     return found->second.get();
+}
+
+Result<Connection*> Pool::get(const StoredConnection& stored, bool pinned) {
+    Identity identity;
+    identity.key = stored.key;
+    identity.dump = stored.dump;
+    return get(identity, stored.route, pinned);
+}
+
+asio::awaitable<void> Pool::restore(std::vector<StoredConnection> stored) {
+    TaskGroup restoring(services_.executor, services_.clock);
+    for (const StoredConnection& one : stored) {
+        const std::string key = one.key.text();
+        if (Connection* connection = find(key)) {
+            restoring.spawn(key, restore_one(ConnectionUse(*connection), one.control_path));
+        }
+    }
+    co_await restoring.join_until(Instant::max());
+    for (const StoredConnection& one : stored) {
+        forget_idle(one.key.text());
+    }
+}
+
+asio::awaitable<void> Pool::restore_one(ConnectionUse connection, std::string control_path) {
+    co_await connection->restore(std::move(control_path));
+}
+
+bool Pool::any_active() const {
+    return std::any_of(connections_.begin(), connections_.end(), [](const auto& it) { return it.second->active(); });
+}
+
+asio::awaitable<void> Pool::watch_for_sleep() {
+    Duration slept = services_.clock.asleep();
+    while (any_active() && !stopping_) {
+        co_await stop_.wait_until(services_.clock.now() + kSleepTick);
+        const Duration before = std::exchange(slept, services_.clock.asleep());
+        if (slept - before < kNotableSleep || stopping_) {
+            continue;
+        }
+        log_info("pool", "the machine slept: every connection is probed");
+        for (const auto& [key, connection] : connections_) {
+            connection->wake_up();
+        }
+    }
+    watching_ = false;
 }
 
 Connection* Pool::find(const std::string& key_text) {
@@ -81,6 +144,8 @@ asio::awaitable<void> Pool::check_one(ConnectionUse connection) {
 }
 
 void Pool::request_stop() {
+    stopping_ = true;
+    stop_.notify_all();
     for (const auto& [key, connection] : connections_) {
         connection->request_stop();
     }

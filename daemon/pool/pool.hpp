@@ -13,14 +13,20 @@ namespace cmssh {
 class Pool {
 public:
     Pool(ConnectionServices services, std::string runtime_dir);
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
 
     // The connection of a server, made where there is none; good until the next co_await, or while it is held or used.
     // Limit at kMaxConnections; BadConfig where the control path
     // does not fit.
     Result<Connection*> get(const Identity& identity, const SshRoute& route, bool pinned);
-    Connection* restore(const struct StoredConnection&) { return nullptr; }  // STUB
     [[nodiscard]] Connection* find(const std::string& key_text);
     [[nodiscard]] const std::map<std::string, std::unique_ptr<Connection>>& connections() const { return connections_; }
+    // The same for one that an earlier daemon had, without asking `ssh -G`. Who holds it does so before restore().
+    Result<Connection*> get(const StoredConnection& stored, bool pinned);
+    // Takes over the masters of an earlier daemon, all at once and without a login (see Connection::restore()), and
+    // forgets what has none and is not needed. Of servers that get() knows.
+    asio::awaitable<void> restore(std::vector<StoredConnection> stored);
     // Forgets the connection of a server that nobody wants, if it is so.
     void forget_idle(const std::string& key_text);
     // Probes all that have a master, or one, at once.
@@ -36,10 +42,17 @@ private:
     void forget_unused();
     asio::awaitable<void> bury(std::unique_ptr<Connection> connection);
     static asio::awaitable<void> check_one(ConnectionUse connection);
+    static asio::awaitable<void> restore_one(ConnectionUse connection, std::string control_path);
+    // Runs while some connection is active.
+    asio::awaitable<void> watch_for_sleep();
+    [[nodiscard]] bool any_active() const;
 
     ConnectionServices services_;
     std::string runtime_dir_;
     std::map<std::string, std::unique_ptr<Connection>> connections_;
+    bool watching_ = false;
+    bool stopping_ = false;
+    Event stop_;
     TaskGroup tasks_;
 };
 

@@ -9,7 +9,7 @@
 
 #include "daemon/base/event.hpp"
 #include "daemon/pool/connection.hpp"
-#include "daemon/session/registry.hpp"
+#include "daemon/session/stored.hpp"
 #include "protocol/methods.hpp"
 #include "protocol/result.hpp"
 

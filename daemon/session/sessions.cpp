@@ -58,23 +58,108 @@ asio::awaitable<Result<Sessions::Found>> Sessions::find_connection(std::optional
 
 void Sessions::restore(Registry::Contents contents) {
     for (const auto& stored : contents.connections) {
-        (void)pool_->restore(stored);
+        if (const auto made = pool_->get(stored, false); !made) {
+            log_warn(stored.key.text(), "is not taken over: " + made.error().message);
+        }
     }
     for (auto& stored : contents.sessions) {
-        auto record = std::make_shared<SessionRecord>(clock_, std::move(stored));
-        if (!api::ended(record->view.state)) {
-            if (record->view.state == api::SessionState::Running) {
-                record->view.state = api::SessionState::Unreachable;
-            }
-            if (Connection* connection = pool_->find(record->view.server.key)) {
-                attach_to(*record, *connection);
-            } else {
-                tasks_.spawn(record->view.id, reattach(record));
-            }
-        }
-        table_.add(std::move(record));
+        restore_session(std::move(stored));
     }
     forget_ended();
+    tasks_.spawn("restore", restore_connections(std::move(contents.connections)));
+}
+
+void Sessions::restore_session(StoredSession stored) {
+    auto record = std::make_shared<SessionRecord>(clock_, std::move(stored));
+    if (!api::ended(record->view.state)) {
+        if (record->view.state == api::SessionState::Running) {
+            record->view.state = api::SessionState::Unreachable;
+        }
+        if (Connection* connection = pool_->find(record->view.server.key)) {
+            attach_to(*record, *connection);
+        } else {
+            tasks_.spawn(record->view.id, reattach(record));
+        }
+    }
+    table_.add(std::move(record));
+}
+
+asio::awaitable<void> Sessions::restore_connections(std::vector<StoredConnection> stored) {
+    std::vector<std::string> keys;
+    for (const auto& connection : stored) {
+        keys.push_back(connection.key.text());
+    }
+    co_await pool_->restore(std::move(stored));
+    for (const auto& key : keys) {
+        if (pool_->find(key) == nullptr) {
+            registry_.remove_connection(key);
+        }
+    }
+}
+
+asio::awaitable<void> Sessions::meet(std::vector<ServerKey> servers) {
+    for (const auto& server : servers) {
+        const std::string key = server.text();
+        if (pool_->find(key) != nullptr) {
+            continue;
+        }
+        auto found = co_await find_connection(key);
+        if (!found) {
+            continue;
+        }
+        // ssh's configuration may lead elsewhere by that name.
+        if (found->connection->key_text() == key) {
+            co_await found->connection->check();
+            if (found->connection->has_master()) {
+                (void)co_await found->connection->ensure_tmux({});
+            }
+        }
+        const std::string reached = found->connection->key_text();
+        found->connection = ConnectionUse();
+        pool_->forget_idle(reached);
+    }
+}
+
+asio::awaitable<void> Sessions::keep_registry() {
+    constexpr Duration kLook = std::chrono::seconds(1);
+    constexpr Duration kCheckpoint = std::chrono::minutes(1);
+    Instant checkpoint_at = clock_.now() + kCheckpoint;
+    while (!shutting_down_) {
+        co_await stop_.wait_until(clock_.now() + kLook);
+        if (registry_.unsaved()) {
+            registry_.retry();
+        }
+        if (registry_.take_found()) {
+            auto contents = registry_.load();
+            std::erase_if(contents.sessions,
+                          [this](const StoredSession& stored) { return table_.by_id(stored.view.id) != nullptr; });
+            std::erase_if(contents.connections,
+                          [this](const StoredConnection& stored) { return pool_->find(stored.key.text()) != nullptr; });
+            restore(std::move(contents));
+        }
+        if (registry_.take_rebuilt()) {
+            for (const auto& record : table_.all()) {
+                registry_.put(*record, Durability::Process);
+            }
+            for (const auto& [key, connection] : pool_->connections()) {
+                if (connection->has_master() || connection->refs() > 0) {
+                    registry_.put(connection->stored());
+                }
+            }
+        }
+        if (clock_.now() >= checkpoint_at) {
+            checkpoint_at = clock_.now() + kCheckpoint;
+            registry_.checkpoint();
+        }
+    }
+}
+
+void Sessions::on_master(Connection& connection) {
+    registry_.put(connection.stored());
+}
+
+void Sessions::on_no_master(Connection& connection) {
+    registry_.remove_connection(connection.key_text());
 }
 
 // The registry has the session and not its server: by its context, where that leads there still.

@@ -11,6 +11,7 @@
 #include "daemon/pool/pool.hpp"
 #include "daemon/session/contexts.hpp"
 #include "daemon/session/reconcile.hpp"
+#include "daemon/session/registry.hpp"
 #include "daemon/session/session_table.hpp"
 #include "daemon/ssh/identity.hpp"
 
@@ -42,6 +43,10 @@ public:
 
     // What an earlier daemon knew. Its masters are adopted, and servers with sessions are connected to.
     void restore(Registry::Contents contents);
+    // Masters that listen in the runtime dir and that the registry did not have: taken over with the sessions on them.
+    asio::awaitable<void> meet(std::vector<ServerKey> servers);
+    // Keeps the registry, now and then: what could not be saved, what was lost with the file, what is found again.
+    asio::awaitable<void> keep_registry();
 
     struct Found {
         ResolvedContext context;
@@ -60,6 +65,8 @@ public:
     void on_reachable(Connection& connection) override;
     void on_unreachable(Connection& connection) override;
     void on_notification(Connection& connection, const tmux::Notification& notification) override;
+    void on_master(Connection& connection) override;
+    void on_no_master(Connection& connection) override;
 
 private:
     using RecordPtr = SessionTable::RecordPtr;
@@ -105,6 +112,8 @@ private:
     void end_by_row(SessionRecord& record, const tmux::PaneRow& row, std::int64_t clock_offset_ms,
                     std::optional<std::string> screen);
     void attach_to(SessionRecord& record, Connection& connection);
+    void restore_session(StoredSession stored);
+    asio::awaitable<void> restore_connections(std::vector<StoredConnection> stored);
     asio::awaitable<void> reattach(RecordPtr record);
     void set_state(SessionRecord& record, api::SessionState state);
     void forget_ended();

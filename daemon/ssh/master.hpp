@@ -52,7 +52,10 @@ public:
     // Returns when the process is gone, or after release().
     virtual asio::awaitable<void> wait_for_death() = 0;
     [[nodiscard]] virtual bool dead() const = 0;
-    // Ends the process, at the deadline by SIGKILL, and removes what it left on disk.
+    // It takes no new work and leaves its control path to the next master; who is on it stays. Local: nothing goes to
+    // the server. After it no channel is opened and check() fails. Timeout or MasterLost: it may still be in the way.
+    virtual asio::awaitable<Result<void>> stop_listening(Instant deadline) = 0;
+    // Ends the process, a stopped one too, at the deadline by SIGKILL, and removes what it left on disk.
     virtual asio::awaitable<void> end(Instant deadline) = 0;
     // Lets go of it: the process lives on.
     virtual void release() = 0;

@@ -148,6 +148,26 @@ asio::awaitable<Result<pid_t>> MuxConnection::alive() {
     co_return static_cast<pid_t>(answer->pid);
 }
 
+asio::awaitable<Result<void>> MuxConnection::stop_listening() {
+    const auto id = next_request_++;
+    const auto sent = co_await send(mux::stop_listening(id));
+    if (!sent) {
+        co_return sent.error();
+    }
+    auto reply = co_await receive();
+    if (!reply) {
+        co_return std::move(reply).error();
+    }
+    if (const auto* refusal = std::get_if<mux::Refused>(&*reply)) {
+        co_return master_lost("does not stop listening: " + refusal->reason);
+    }
+    const auto* answer = std::get_if<mux::Ok>(&*reply);
+    if (answer == nullptr || answer->request_id != id) {
+        co_return master_lost("gave a wrong answer to a request to stop listening");
+    }
+    co_return Result<void>();
+}
+
 asio::awaitable<Result<void>> MuxConnection::new_session(mux::NewSession session, std::array<int, 3> descriptors) {
     const auto id = next_request_++;
     auto packet = mux::new_session(id, session);

@@ -47,6 +47,8 @@ public:
     asio::awaitable<Result<mux::Reply>> receive();
 
     asio::awaitable<Result<pid_t>> alive();
+    // The master's socket file is gone after it; this connection and others go on.
+    asio::awaitable<Result<void>> stop_listening();
     // Gives the three descriptors (stdin, stdout, stderr) to the master. After success the connection belongs to the
     // session: receive() then gives its ExitMessage, and end of file says that it is over.
     asio::awaitable<Result<void>> new_session(mux::NewSession session, std::array<int, 3> descriptors);

@@ -125,9 +125,45 @@ void OpensshMaster::signal(int number) {
     }
 }
 
+asio::awaitable<Result<void>> OpensshMaster::stop_listening(Instant deadline) {
+    auto socket = open_control_socket(origin_.control_path);
+    if (socket.state == ControlSocketState::Live) {
+        auto stopped = co_await with_deadline(clock_, deadline, ask_to_stop_listening(std::move(socket.fd)));
+        if (!stopped) {
+            co_return Error{.kind = ErrorKind::Timeout, .message = "the ssh master does not answer"};
+        }
+        if (!*stopped) {
+            co_return std::move(*stopped);
+        }
+    } else if (socket.state != ControlSocketState::Missing) {
+        co_return Error{.kind = ErrorKind::MasterLost, .message = "the ssh master does not answer"};
+    }
+    // Both names are the next master's from here on.
+    ::unlink(origin_.log_file.c_str());
+    origin_.log_file.clear();
+    origin_.control_path.clear();
+    // A master that no longer listens ends with its last channel, and a control connection is one.
+    drop_control();
+    co_return Result<void>();
+}
+
+asio::awaitable<Result<void>> OpensshMaster::ask_to_stop_listening(UniqueFd socket) {
+    MuxConnection control(executor_, std::move(socket));
+    const auto pid = co_await control.alive();
+    if (!pid) {
+        co_return pid.error();
+    }
+    if (*pid != origin_.pid) {
+        co_return Error{.kind = ErrorKind::MasterLost, .message = "another ssh master listens in its place"};
+    }
+    co_return co_await control.stop_listening();
+}
+
 asio::awaitable<void> OpensshMaster::end(Instant deadline) {
-    // On SIGTERM ssh removes its socket and ends its ProxyCommand; on SIGKILL neither.
+    // On SIGTERM ssh removes its socket and ends its ProxyCommand; on SIGKILL neither. A stopped one gets it when it is
+    // continued, and ends before it does anything else.
     signal(SIGTERM);
+    signal(SIGCONT);
     const Instant kill_at = std::min(deadline, clock_.now() + kTermGrace);
     bool in_time = true;
     while (!dead_ && pidfd_.is_open() && in_time) {
@@ -138,6 +174,9 @@ asio::awaitable<void> OpensshMaster::end(Instant deadline) {
         in_time = true;
         while (!dead_ && pidfd_.is_open() && in_time) {
             in_time = co_await died_.wait_until(clock_.now() + kTermGrace);
+        }
+        if (dead_ && !origin_.mark.empty()) {
+            kill_marked_processes(origin_.mark);
         }
     }
 }
@@ -161,6 +200,9 @@ void OpensshMaster::release() {
 }
 
 void OpensshMaster::remove_files() {
+    if (origin_.control_path.empty()) {
+        return;
+    }
     ::unlink(origin_.log_file.c_str());
     // Only what nobody listens on: the next master may be there already.
     if (open_control_socket(origin_.control_path).state == ControlSocketState::Stale) {
@@ -200,12 +242,16 @@ std::string OpensshLauncher::log_file(const LaunchRequest& request) const {
     return runtime_dir_ + "/ssh-" + hex_digest(request.key.text(), 16) + ".log";
 }
 
-void OpensshLauncher::end_leftover_logins(const LaunchRequest& request, const std::string& mark) {
+std::string OpensshLauncher::path_mark(const LaunchRequest& request) const {
+    return "CMSSH_LOGIN_TO=" + hex_digest(runtime_dir_ + '\n' + request.control_path, 32);
+}
+
+void OpensshLauncher::end_leftovers(const LaunchRequest& request) {
     // Since then every login of ours has ended before the next begins.
     if (!swept_.insert(request.control_path).second) {
         return;
     }
-    if (const int ended = kill_marked_processes(mark); ended > 0) {
+    if (const int ended = kill_marked_processes(path_mark(request)); ended > 0) {
         log_warn(request.key.text(), "ended " + std::to_string(ended) + " process(es) of a login that was left behind");
     }
 }
@@ -223,6 +269,7 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::adopt(const La
         case ControlSocketState::Refused:
             co_return control_path_taken(request, socket.problem);
         case ControlSocketState::Busy:
+            end_leftovers(request);
             co_return control_path_taken(request, "the ssh master there does not answer");
         case ControlSocketState::Live: {
             OpensshMaster::Origin origin;
@@ -236,6 +283,8 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::adopt(const La
                 co_return taken;
             }
             if (taken.error().kind == ErrorKind::Timeout) {
+                // Stopped, or hanging. What is ours is out of the way by the next attempt.
+                end_leftovers(request);
                 co_return control_path_taken(request, "the ssh master there does not answer");
             }
             // It closed the connection: it was just ending. What is left, if anything, is a stale file.
@@ -263,6 +312,14 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::take(UniqueFd 
     if (!pidfd) {
         co_return Error{.kind = ErrorKind::MasterLost, .message = "the ssh master is gone"};
     }
+    // Whoever answers on this connection now has had that pid all along: it was not given to another in between.
+    answer = co_await with_deadline(clock_, deadline, control.alive());
+    if (!answer) {
+        co_return Error{.kind = ErrorKind::Timeout, .message = "the ssh master does not answer"};
+    }
+    if (!*answer) {
+        co_return answer->error();
+    }
     std::shared_ptr<Master> master =
         std::make_shared<OpensshMaster>(executor_, clock_, std::move(origin), std::move(pidfd), std::move(control));
     co_return master;
@@ -284,13 +341,12 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
 
     // A daemonised ssh has left its process group; the marks find it where it did not become a master.
     const std::string mark = "CMSSH_LOGIN=" + std::to_string(random_bits());
-    const std::string path_mark = "CMSSH_LOGIN_TO=" + hex_digest(runtime_dir_ + '\n' + request.control_path, 32);
-    end_leftover_logins(request, path_mark);
+    end_leftovers(request);
     SpawnRequest spawn;
     spawn.argv = master_command(config_.ssh, request.route, arguments);
     spawn.environment = ssh_environment(environment_, request.auth_sock);
     spawn.environment.push_back(mark);
-    spawn.environment.push_back(path_mark);
+    spawn.environment.push_back(path_mark(request));
     spawn.standard_error = std::move(log);
     auto child = spawner_.spawn(std::move(spawn));
     if (!child) {
@@ -335,6 +391,7 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
         OpensshMaster::Origin origin;
         origin.control_path = request.control_path;
         origin.log_file = log_file;
+        origin.mark = mark;
         auto taken = co_await take(std::move(socket.fd), std::move(origin),
                                    std::max(request.deadline, clock_.now() + kAdoptDeadline));
         if (taken) {

@@ -20,8 +20,9 @@ namespace cmssh {
 class OpensshMaster final : public Master {
 public:
     struct Origin {
-        std::string control_path;
-        std::string log_file;  // removed with the master
+        std::string control_path;  // empty: it no longer listens
+        std::string log_file;      // removed with the master
+        std::string mark;  // NAME=value in the environment of its process and of its ProxyCommand; empty: not known
         pid_t pid = 0;
         bool adopted = false;
     };
@@ -33,10 +34,12 @@ public:
     asio::awaitable<Result<std::unique_ptr<Channel>>> open_channel(std::string command, Instant deadline) override;
     asio::awaitable<void> wait_for_death() override;
     [[nodiscard]] bool dead() const override { return dead_; }
+    asio::awaitable<Result<void>> stop_listening(Instant deadline) override;
     asio::awaitable<void> end(Instant deadline) override;
     void release() override;
 
 private:
+    asio::awaitable<Result<void>> ask_to_stop_listening(UniqueFd socket);
     void signal(int number);
     void drop_control();
     void remove_files();
@@ -62,8 +65,11 @@ public:
 
 private:
     [[nodiscard]] std::string log_file(const LaunchRequest& request) const;
-    // A daemon that was killed may have left a login under way, which would come to the control path after ours.
-    void end_leftover_logins(const LaunchRequest& request, const std::string& mark);
+    // In the environment of all that was ever started for this control path.
+    [[nodiscard]] std::string path_mark(const LaunchRequest& request) const;
+    // A daemon that was killed may have left a login under way, which would come to the control path after ours, or a
+    // master that no longer answers.
+    void end_leftovers(const LaunchRequest& request);
     // nullptr: nothing is there (any more), a login is needed.
     asio::awaitable<Result<std::shared_ptr<Master>>> adopt(const LaunchRequest& request, const std::string& log_file);
     asio::awaitable<Result<std::shared_ptr<Master>>> log_in(LaunchRequest request, std::string log_file);

@@ -121,6 +121,22 @@ std::vector<pid_t> Daemon::ssh_processes() const {
     return found;
 }
 
+std::vector<pid_t> Daemon::all_ssh_processes() const {
+    std::vector<pid_t> found;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+        const std::string name = entry.path().filename();
+        if (name.find_first_not_of("0123456789") != std::string::npos) {
+            continue;
+        }
+        const pid_t pid = std::stoi(name);
+        const std::string command = command_line(pid);
+        if (command.starts_with("ssh ") && command.find(runtime_dir()) != std::string::npos && alive(pid)) {
+            found.push_back(pid);
+        }
+    }
+    return found;
+}
+
 Words Daemon::control_sockets() const {
     Words found;
     for (const auto& entry : std::filesystem::directory_iterator(runtime_dir())) {

@@ -39,6 +39,8 @@ public:
     [[nodiscard]] std::string log() const;
     // Its ssh processes: masters, and logins under way.
     [[nodiscard]] std::vector<pid_t> ssh_processes() const;
+    // The same of all its lives: masters that an earlier one left too.
+    [[nodiscard]] std::vector<pid_t> all_ssh_processes() const;
     // Files in the runtime dir that are sockets of masters or were meant to become one.
     [[nodiscard]] Words control_sockets() const;
 

@@ -15,7 +15,7 @@ namespace cmssh {
 class ScratchDir {
 public:
     // In /tmp, whatever TMPDIR says: a socket's path has to be short.
-    ScratchDir() : path_("/tmp/cmssh-unit-XXXXXX") {
+    explicit ScratchDir(const std::string& parent = "/tmp") : path_(parent + "/cmssh-unit-XXXXXX") {
         if (::mkdtemp(path_.data()) == nullptr) {
             std::abort();
         }

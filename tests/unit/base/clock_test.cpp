@@ -105,5 +105,24 @@ TEST(FakeClock, StopsAtEachDeadlineOnTheWay) {
     EXPECT_TRUE(ticked.done());
 }
 
+TEST(SystemClock, SleepsNotWhileATestRuns) {
+    asio::io_context io;
+    const SystemClock clock(io.get_executor());
+    const Duration before = clock.asleep();
+    EXPECT_GE(before, 0s);
+    EXPECT_LT(std::chrono::abs(clock.asleep() - before), 1s);
+}
+
+TEST(FakeClock, SleepsWithoutATimerRunning) {
+    asio::io_context io;
+    fakes::FakeClock clock(io);
+    const Instant before = clock.now();
+    const auto wall = clock.wall_ms();
+    clock.sleep(8h);
+    EXPECT_EQ(clock.now(), before);
+    EXPECT_EQ(clock.asleep(), Duration(8h));
+    EXPECT_EQ(clock.wall_ms() - wall, std::chrono::milliseconds(8h).count());
+}
+
 }  // namespace
 }  // namespace cmssh

@@ -27,9 +27,13 @@ public:
 
     [[nodiscard]] Instant now() const override { return now_; }
     [[nodiscard]] std::int64_t wall_ms() const override {
-        return kWallStart + std::chrono::duration_cast<std::chrono::milliseconds>(now_ - kStart).count();
+        return kWallStart + std::chrono::duration_cast<std::chrono::milliseconds>(now_ - kStart + asleep_).count();
     }
+    [[nodiscard]] Duration asleep() const override { return asleep_; }
     [[nodiscard]] std::unique_ptr<Timer> make_timer() override { return std::make_unique<FakeTimer>(*this); }
+
+    // The machine sleeps: no timer runs.
+    void sleep(Duration by) { asleep_ += by; }
 
     // For tests that nothing is kept of a wait that is over.
     [[nodiscard]] int timers() const { return timers_; }
@@ -122,6 +126,7 @@ private:
 
     asio::io_context& io_;
     Instant now_ = kStart;
+    Duration asleep_{};
     std::set<FakeTimer*> armed_;
     int timers_ = 0;
 };

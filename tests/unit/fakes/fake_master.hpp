@@ -2,6 +2,7 @@
 // server's tmux that answers every line, as long as the test wants it to.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <stdexcept>
@@ -41,14 +42,14 @@ public:
         co_return std::string();
     }
     std::size_t try_write(std::string_view bytes) override {
-        for (const char byte : bytes) {
-            if (byte == '\n') {
-                const std::string numbers = "1700000000 " + std::to_string(++replies_) + " 1\n";
-                output_ += "%begin " + numbers + "%end " + numbers;
-            }
-        }
-        changed_.notify_all();
+        asked_ += static_cast<int>(std::count(bytes.begin(), bytes.end(), '\n'));
+        answer();
         return bytes.size();
+    }
+    // While it is cut, what was asked is on its way.
+    void set_cut(bool cut) {
+        cut_ = cut;
+        answer();
     }
     asio::awaitable<bool> wait_writable() override { co_return !closed_; }
     void close_input() override {}
@@ -59,7 +60,17 @@ public:
     }
 
 private:
+    void answer() {
+        for (; asked_ > 0 && !cut_; --asked_) {
+            const std::string numbers = "1700000000 " + std::to_string(++replies_) + " 1\n";
+            output_ += "%begin " + numbers + "%end " + numbers;
+        }
+        changed_.notify_all();
+    }
+
     std::string output_;
+    bool cut_ = false;
+    int asked_ = 0;
     bool speaks_ = false;
     bool closed_ = false;
     int replies_ = 0;
@@ -74,14 +85,30 @@ public:
     std::optional<Error> channel_error;  // of the channels asked for from now on
     bool holds_channels = false;         // they are answered once this is false
     bool ends_when_told = true;
+    bool stopped = false;  // the process answers nothing
 
     // What the test sees.
     int channels_asked = 0;
     int told_to_end = 0;
+    int checks = 0;
+    bool listens = true;
     bool released = false;
 
     void let_channels_through() {
         holds_channels = false;
+        changed_.notify_all();
+    }
+    // Nothing of the server arrives any more.
+    void cut_path() {
+        holds_channels = true;
+        set_cut(true);
+    }
+    void join_path() {
+        let_channels_through();
+        set_cut(false);
+    }
+    void resume() {
+        stopped = false;
         changed_.notify_all();
     }
     void die() {
@@ -100,16 +127,13 @@ public:
     [[nodiscard]] pid_t pid() const override { return pid_; }
     [[nodiscard]] bool adopted() const override { return adopted_; }
     asio::awaitable<Result<void>> check(Instant deadline) override {
-        while (holds_channels && !dead_) {
-            const bool in_time = co_await changed_.wait_until(deadline);
-            if (!in_time) {
-                co_return Error{.kind = ErrorKind::Timeout, .message = "no answer"};
-            }
-        }
-        if (dead_) {
-            co_return Error{.kind = ErrorKind::MasterLost, .message = "dead"};
-        }
-        co_return Result<void>();
+        ++checks;
+        co_return co_await answer(deadline);
+    }
+    asio::awaitable<Result<void>> stop_listening(Instant deadline) override {
+        auto answered = co_await answer(deadline);
+        listens = listens && !answered;
+        co_return answered;
     }
     asio::awaitable<Result<std::unique_ptr<Channel>>> open_channel(std::string command, Instant deadline) override {
         ++channels_asked;
@@ -151,6 +175,26 @@ public:
     }
 
 private:
+    asio::awaitable<Result<void>> answer(Instant deadline) {
+        while (stopped && !dead_ && !released) {
+            const bool in_time = co_await changed_.wait_until(deadline);
+            if (!in_time) {
+                co_return Error{.kind = ErrorKind::Timeout, .message = "no answer"};
+            }
+        }
+        if (dead_ || released) {
+            co_return Error{.kind = ErrorKind::MasterLost, .message = "dead"};
+        }
+        co_return Result<void>();
+    }
+    void set_cut(bool cut) {
+        for (const auto& channel : channels_) {
+            if (const auto open = channel.lock()) {
+                open->set_cut(cut);
+            }
+        }
+    }
+
     // The test closes a channel that the product owns.
     class Shared final : public Channel {
     public:
@@ -217,9 +261,14 @@ public:
         co_return *login->outcome;
     }
 
-    // What is there when find() is called.
+    // What is there when find() is called, and for how long it looks.
     std::shared_ptr<FakeMaster> leftover;
-    asio::awaitable<Result<std::shared_ptr<Master>>> find(LaunchRequest /*request*/) override {
+    Duration find_takes{};
+    std::vector<std::string> looked_at;  // control paths
+    asio::awaitable<Result<std::shared_ptr<Master>>> find(LaunchRequest request) override {
+        looked_at.push_back(request.control_path);
+        const auto timer = clock_.make_timer();
+        co_await timer->wait_until(clock_.now() + find_takes);
         co_return std::shared_ptr<Master>(leftover);
     }
 

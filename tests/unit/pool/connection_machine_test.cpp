@@ -33,7 +33,11 @@ struct Subject {
     void degraded() {
         up();
         on(M::ProbeFailed{});
-        on(M::ProbeFailed{});
+    }
+    void killing() {
+        up();
+        on(M::ProbeFailed{.level = ProbeLevel::Process});
+        on(M::ProbeFailed{.level = ProbeLevel::Process});
     }
     void backoff() {
         up();
@@ -59,12 +63,21 @@ std::string describe(State state, Action action) {
             return text + " + log in";
         case Action::EndMaster:
             return text + " + end master";
+        case Action::Restore:
+            return text + " + restore";
+        case Action::KillMaster:
+            return text + " + kill master";
+        case Action::RetireMaster:
+            return text + " + retire master";
+        case Action::ReplaceMaster:
+            return text + " + replace master";
     }
     return text;
 }
 
 // Where a connection with one session can be. The two drainings: a lease holds it up; the master was told to end.
-enum class Start { Idle, Connecting, Up, Degraded, Backoff, NeedsAuth, Failed, Draining, Ending };
+// Killing: its process did not answer.
+enum class Start { Idle, Connecting, Up, Degraded, Backoff, NeedsAuth, Failed, Draining, Ending, Killing };
 
 Subject subject_in(Start start) {
     Subject subject;
@@ -101,6 +114,9 @@ Subject subject_in(Start start) {
             subject.up();
             subject.on(M::DisconnectAsked{});
             break;
+        case Start::Killing:
+            subject.killing();
+            break;
     }
     return subject;
 }
@@ -109,7 +125,7 @@ struct Row {
     std::string_view name;
     M::Event event;
     // One for each Start; "": nothing happens; "-": can't come.
-    std::array<std::string_view, 9> outcomes;
+    std::array<std::string_view, 10> outcomes;
 };
 
 constexpr std::string_view kLogIn = "connecting + log in";
@@ -117,23 +133,34 @@ constexpr std::string_view kEnd = "draining + end master";
 
 const std::vector<Row>& table() {
     static const std::vector<Row> rows = {
-        // idle, connecting, up, degraded, backoff, needs_auth, failed, draining, ending
-        {"wanted", M::Wanted{}, {kLogIn, "", "", "", kLogIn, kLogIn, kLogIn, "", ""}},
-        {"logged in", M::LoggedIn{}, {"idle + end master", "up", "-", "-", "-", "-", "-", "-", "-"}},
-        {"adopted", M::LoggedIn{.adopted = true}, {"idle + end master", "up", "-", "-", "-", "-", "-", "-", "-"}},
-        {"login failed", M::LoginFailed{.kind = ErrorKind::ConnectRefused}, {"", "failed", "", "", "", "", "", "", ""}},
-        {"needs auth", M::LoginFailed{.kind = ErrorKind::NeedsAuth}, {"", "needs_auth", "", "", "", "", "", "", ""}},
-        {"master died", M::MasterDied{}, {"", "", "backoff", "backoff", "", "", "", "idle", "idle"}},
-        {"probe answered", M::ProbeAnswered{}, {"", "", "", "up", "", "", "", "", ""}},
-        {"probe failed", M::ProbeFailed{}, {"", "", "", "", "", "", "", "", ""}},
-        {"one more session", M::RefsChanged{.refs = 2, .leases = 0}, {"", "", "", "", "", "", "", kEnd, ""}},
-        {"one more lease", M::RefsChanged{.refs = 3, .leases = 2}, {"", "", "", "", "", "", "", "", ""}},
-        {"no refs", M::RefsChanged{}, {"", "", "", "", "idle", "", "", kEnd, ""}},
-        {"disconnect", M::DisconnectAsked{}, {"idle", "idle", kEnd, kEnd, "idle", "idle", "idle", "", ""}},
+        // idle, connecting, up, degraded, backoff, needs_auth, failed, draining, ending, killing
+        {"wanted", M::Wanted{}, {kLogIn, "", "", "", kLogIn, kLogIn, kLogIn, "connecting + replace master", "", ""}},
+        {"logged in", M::LoggedIn{}, {"idle + end master", "up", "-", "-", "-", "-", "-", "-", "-", "-"}},
+        {"adopted", M::LoggedIn{.adopted = true}, {"idle + end master", "up", "-", "-", "-", "-", "-", "-", "-", "-"}},
+        {"login failed",
+         M::LoginFailed{.kind = ErrorKind::ConnectRefused},
+         {"", "failed", "", "", "", "", "", "", "", ""}},
+        {"needs auth",
+         M::LoginFailed{.kind = ErrorKind::NeedsAuth},
+         {"", "needs_auth", "", "", "", "", "", "", "", ""}},
+        {"master died", M::MasterDied{}, {"", "", "backoff", "backoff", "", "", "", "idle", "idle", "backoff"}},
+        {"probe began", M::ProbeBegan{}, {"", "", "", "", "", "", "", "", "", ""}},
+        {"probe answered", M::ProbeAnswered{}, {"", "", "", "up", "", "", "", "", "", ""}},
+        {"no path", M::ProbeFailed{}, {"", "", "degraded", "backoff + retire master", "", "", "", "", "", ""}},
+        {"no process",
+         M::ProbeFailed{.level = ProbeLevel::Process},
+         {"", "", "degraded", "degraded + kill master", "", "", "", "", "", ""}},
+        {"woke up", M::WokeUp{}, {"", "", "", "", "", "", "", "", "", ""}},
+        {"restore", M::RestoreAsked{}, {"connecting + restore", "", "", "", "", "", "", "", "", ""}},
+        {"nothing to restore", M::NothingToRestore{}, {"", "backoff", "", "", "", "", "", "", "", ""}},
+        {"one more session", M::RefsChanged{.refs = 2, .leases = 0}, {"", "", "", "", "", "", "", kEnd, "", ""}},
+        {"one more lease", M::RefsChanged{.refs = 3, .leases = 2}, {"", "", "", "", "", "", "", "", "", ""}},
+        {"no refs", M::RefsChanged{}, {"", "", "", "", "idle", "", "", kEnd, "", ""}},
+        {"disconnect", M::DisconnectAsked{}, {"idle", "idle", kEnd, kEnd, "idle", "idle", "idle", "", "", "draining"}},
         {"disconnect, force",
          M::DisconnectAsked{.force = true},
-         {"idle", "idle", kEnd, kEnd, "idle", "idle", "idle", kEnd, ""}},
-        {"time came", M::TimeCame{}, {"", "", "", "", kLogIn, "", "", "", ""}},
+         {"idle", "idle", kEnd, kEnd, "idle", "idle", "idle", kEnd, "", "draining"}},
+        {"time came", M::TimeCame{}, {"", "", "", "", kLogIn, "", "", "", "", ""}},
     };
     return rows;
 }
@@ -155,21 +182,23 @@ TEST(ConnectionMachine, FollowsItsTable) {
     }
 }
 
-// Whatever comes in whatever order: no state without its way out, and one master at most.
+// Whatever comes in whatever order: no state without its way out, and one master at most that takes new work.
 TEST(ConnectionMachine, ActsSoundlyInEveryOrderOfFiveEvents) {
     const std::vector<M::Event> events = {
         M::Wanted{},          M::LoggedIn{},
         M::LoginFailed{},     M::MasterDied{},
-        M::ProbeAnswered{},   M::ProbeFailed{},
+        M::ProbeFailed{},     M::ProbeFailed{.level = ProbeLevel::Process},
+        M::RestoreAsked{},    M::NothingToRestore{},
         M::RefsChanged{},     M::RefsChanged{.refs = 1, .leases = 0},
         M::DisconnectAsked{}, M::DisconnectAsked{.force = true},
         M::TimeCame{},        M::RefsChanged{.refs = 1, .leases = 1},
     };
     const std::size_t orders = events.size() * events.size() * events.size() * events.size() * events.size();
+    enum class Trying { Nothing, ALogin, ARestore };
     for (std::size_t order = 0; order < orders; ++order) {
         Subject subject;
         subject.settings.unhealthy_after = 1;
-        bool logging_in = false;
+        Trying trying = Trying::Nothing;
         bool master = false;
         bool ending = false;
         std::size_t rest = order;
@@ -177,33 +206,41 @@ TEST(ConnectionMachine, ActsSoundlyInEveryOrderOfFiveEvents) {
             const M::Event& event = events[rest % events.size()];
             subject.now += 20min;
             // What the driver of the machine does not send.
-            const bool login_ends = event.index() == 1 || event.index() == 2;
-            if ((login_ends && !logging_in) || (event.index() == 3 && !master)) {
+            const bool got_master = std::holds_alternative<M::LoggedIn>(event);
+            const bool login_failed = std::holds_alternative<M::LoginFailed>(event);
+            const bool found_none = std::holds_alternative<M::NothingToRestore>(event);
+            const bool died = std::holds_alternative<M::MasterDied>(event);
+            if ((got_master && trying == Trying::Nothing) || (login_failed && trying != Trying::ALogin) ||
+                (found_none && trying != Trying::ARestore) || (died && !master)) {
                 continue;
             }
             const Action action = subject.on(event);
-            if (login_ends) {
-                logging_in = false;
-                master = event.index() == 1;
-            } else if (event.index() == 3) {
+            if (got_master || login_failed || found_none) {
+                trying = Trying::Nothing;
+                master = got_master;
+            } else if (died) {
                 master = ending = false;
             }
-            if (subject.state() != State::Connecting && logging_in) {
-                logging_in = false;  // the driver ends it itself
+            if (subject.state() != State::Connecting) {
+                trying = Trying::Nothing;  // the driver ends it itself
             }
-            if (action == Action::LogIn) {
-                ASSERT_FALSE(logging_in || master) << order;
-                ASSERT_EQ(subject.state(), State::Connecting) << order;
-                logging_in = true;
-            } else if (action == Action::EndMaster) {
+            if (action == Action::RetireMaster || action == Action::ReplaceMaster) {
                 ASSERT_TRUE(master && !ending) << order;
-                ASSERT_EQ(subject.state(), State::Draining) << order;
+                master = false;
+            }
+            if (action == Action::LogIn || action == Action::Restore || action == Action::ReplaceMaster) {
+                ASSERT_FALSE(trying != Trying::Nothing || master) << order;
+                ASSERT_EQ(subject.state(), State::Connecting) << order;
+                trying = action == Action::Restore ? Trying::ARestore : Trying::ALogin;
+            } else if (action == Action::EndMaster || action == Action::KillMaster) {
+                ASSERT_TRUE(master && !ending) << order;
                 ending = true;
             }
             const State state = subject.state();
             const bool has_master = state == State::Up || state == State::Degraded || state == State::Draining;
             ASSERT_EQ(has_master, master) << order;
-            ASSERT_EQ(state == State::Connecting, logging_in) << order;
+            ASSERT_EQ(state == State::Connecting, trying != Trying::Nothing) << order;
+            ASSERT_EQ(subject.machine.probe_at().has_value(), master && !ending) << order;
             if (state == State::Backoff) {
                 ASSERT_TRUE(subject.machine.deadline()) << order;
             }
@@ -308,7 +345,6 @@ TEST(ConnectionMachineLinger, RunsOnThroughGoodAndBadHealth) {
     subject.up();
     subject.now += 1min;
     subject.on(M::ProbeFailed{});
-    subject.on(M::ProbeFailed{});
     ASSERT_EQ(subject.state(), State::Degraded);
     EXPECT_EQ(subject.left(), kLinger - 1min);
     subject.now += 1min;
@@ -316,25 +352,24 @@ TEST(ConnectionMachineLinger, RunsOnThroughGoodAndBadHealth) {
     ASSERT_EQ(subject.state(), State::Up);
     EXPECT_EQ(subject.left(), kLinger - 2min);
     subject.on(M::ProbeFailed{});
-    subject.on(M::ProbeFailed{});
     subject.now += kLinger;
     EXPECT_EQ(subject.on(M::TimeCame{}), Action::EndMaster);
 }
 
-TEST(ConnectionMachineHealth, DegradesAfterAsManyFailuresAsSet) {
+TEST(ConnectionMachineHealth, DegradesAtOnceAndActsAfterAsManyFailuresAsSet) {
     Subject subject;
     subject.settings.unhealthy_after = 3;
+    subject.refs(1);
     subject.up();
-    subject.on(M::ProbeFailed{});
-    subject.on(M::ProbeFailed{});
-    subject.on(M::ProbeAnswered{});
-    subject.on(M::ProbeFailed{});
-    subject.on(M::ProbeFailed{});
-    EXPECT_EQ(subject.state(), State::Up) << "they must come in a row";
-    subject.on(M::ProbeFailed{});
+    EXPECT_EQ(subject.on(M::ProbeFailed{}), Action::None);
     EXPECT_EQ(subject.state(), State::Degraded);
+    EXPECT_EQ(subject.on(M::ProbeFailed{}), Action::None);
     subject.on(M::ProbeAnswered{});
     EXPECT_EQ(subject.state(), State::Up) << "one answer is enough";
+    EXPECT_EQ(subject.on(M::ProbeFailed{}), Action::None);
+    EXPECT_EQ(subject.on(M::ProbeFailed{}), Action::None) << "they must come in a row";
+    EXPECT_EQ(subject.on(M::ProbeFailed{}), Action::RetireMaster);
+    EXPECT_EQ(subject.state(), State::Backoff);
 }
 
 TEST(ConnectionMachineHealth, ForgetsTheFailuresOfTheMasterBefore) {
@@ -345,8 +380,137 @@ TEST(ConnectionMachineHealth, ForgetsTheFailuresOfTheMasterBefore) {
     subject.on(M::MasterDied{});
     subject.on(M::ProbeFailed{});
     subject.up();
+    EXPECT_EQ(subject.on(M::ProbeFailed{}), Action::None);
+    EXPECT_EQ(subject.state(), State::Degraded);
+}
+
+// What was up is retried at once, and its death by then has taken its time.
+TEST(ConnectionMachineHealth, ADeadPathIsRetriedWithinTheFirstDelay) {
+    Subject subject;
+    subject.refs(1);
+    subject.up();
+    subject.now += 30s;
     subject.on(M::ProbeFailed{});
+    subject.on(M::ProbeFailed{});
+    EXPECT_EQ(subject.left(), 250ms);
+    subject.now += 250ms;
+    EXPECT_EQ(subject.on(M::TimeCame{}), Action::LogIn);
+    subject.on(M::LoggedIn{});
+    EXPECT_EQ(subject.machine.reconnects(), 1U);
+}
+
+TEST(ConnectionMachineHealth, ADeadPathThatNobodyNeedsIsEnded) {
+    Subject subject;
+    subject.up();
+    subject.on(M::ProbeFailed{});
+    EXPECT_EQ(subject.on(M::ProbeFailed{}), Action::EndMaster);
+    EXPECT_EQ(subject.state(), State::Draining);
+    subject.on(M::MasterDied{});
+    EXPECT_EQ(subject.state(), State::Idle);
+}
+
+TEST(ConnectionMachineHealth, AMasterIsKilledOnce) {
+    Subject subject;
+    subject.up();
+    subject.killing();
+    EXPECT_EQ(subject.on(M::ProbeFailed{.level = ProbeLevel::Process}), Action::None);
+    EXPECT_EQ(subject.on(M::DisconnectAsked{.force = true}), Action::None);
+    subject.now += kLinger;
+    EXPECT_EQ(subject.on(M::TimeCame{}), Action::None);
+    EXPECT_FALSE(subject.machine.probe_at());
+    subject.on(M::MasterDied{});
+    EXPECT_EQ(subject.state(), State::Idle);
+}
+
+TEST(ConnectionMachineHealth, ADrainedMasterIsKilledWhereItDoesNotAnswerAndElseLeftToItsLeases) {
+    Subject subject;
+    subject.refs(1, 1);
+    subject.up();
+    subject.on(M::DisconnectAsked{});
+    for (int i = 0; i < 5; ++i) {
+        EXPECT_EQ(subject.on(M::ProbeFailed{}), Action::None);
+    }
+    EXPECT_EQ(subject.on(M::ProbeFailed{.level = ProbeLevel::Process}), Action::KillMaster);
+    EXPECT_EQ(subject.state(), State::Draining);
+    EXPECT_EQ(subject.on(M::RefsChanged{}), Action::None);
+}
+
+TEST(ConnectionMachineProbes, ComeInTimeAndJitterOnlyShortens) {
+    EXPECT_EQ(probe_delay(15s, 0.0), Duration(15s));
+    EXPECT_EQ(probe_delay(15s, 0.5), Duration(13500ms));
+    EXPECT_GE(probe_delay(15s, 0.999), Duration(12s));
+}
+
+TEST(ConnectionMachineProbes, AreCountedFromTheBeginOfTheLast) {
+    Subject subject;
+    subject.settings.health_interval = 10s;
+    EXPECT_FALSE(subject.machine.probe_at());
+    subject.up();
+    EXPECT_EQ(subject.machine.probe_at(), subject.now + 9s);
+    subject.now += 9s;
+    subject.on(M::ProbeBegan{});
+    EXPECT_EQ(subject.machine.probe_at(), subject.now + 9s);
+    subject.now += 5s;
+    subject.on(M::ProbeFailed{});
+    EXPECT_EQ(subject.machine.probe_at(), subject.now + 4s);
+    subject.on(M::MasterDied{});
+    EXPECT_FALSE(subject.machine.probe_at());
+}
+
+TEST(ConnectionMachineWakeUp, ProbesWhatIsUpAndSpreadsWhatIsToBeRetried) {
+    Subject subject;
+    subject.refs(1);
+    subject.up();
+    subject.now += 1s;
+    subject.on(M::WokeUp{});
+    EXPECT_EQ(subject.machine.probe_at(), subject.now);
+    subject.on(M::MasterDied{});
+    for (int i = 0; i < 6; ++i) {
+        subject.on(M::Wanted{});
+        subject.on(M::LoginFailed{});
+    }
+    ASSERT_GT(subject.left(), 10s);
+    subject.on(M::WokeUp{}, 0.2);
+    EXPECT_EQ(subject.left(), 100ms);
+    subject.on(M::WokeUp{}, 0.9);
+    EXPECT_EQ(subject.left(), 100ms) << "never later than it was";
+}
+
+TEST(ConnectionMachineRestore, IsNeitherAHandshakeNorAReconnect) {
+    Subject subject;
+    subject.refs(1);
+    EXPECT_EQ(subject.on(M::RestoreAsked{}), Action::Restore);
+    subject.on(M::LoggedIn{.adopted = true, .restored = true});
     EXPECT_EQ(subject.state(), State::Up);
+    EXPECT_EQ(subject.machine.handshakes(), 0U);
+    EXPECT_EQ(subject.machine.reconnects(), 0U);
+    subject.on(M::MasterDied{});
+    subject.up();
+    EXPECT_EQ(subject.machine.reconnects(), 1U);
+}
+
+TEST(ConnectionMachineRestore, WithoutAMasterIsARetryOfWhatWasUpOrNothing) {
+    Subject needed;
+    needed.refs(1);
+    needed.on(M::RestoreAsked{});
+    needed.on(M::NothingToRestore{});
+    EXPECT_EQ(needed.state(), State::Backoff);
+    EXPECT_EQ(needed.left(), 250ms);
+    needed.now += 250ms;
+    needed.on(M::TimeCame{});
+    needed.on(M::LoginFailed{});
+    EXPECT_EQ(needed.state(), State::Backoff) << "it goes on";
+
+    Subject pinned(true);
+    pinned.on(M::RestoreAsked{});
+    pinned.on(M::NothingToRestore{});
+    EXPECT_EQ(pinned.state(), State::Backoff);
+
+    Subject unneeded;
+    unneeded.on(M::RestoreAsked{});
+    unneeded.on(M::NothingToRestore{});
+    EXPECT_EQ(unneeded.state(), State::Idle);
+    EXPECT_FALSE(unneeded.left());
 }
 
 TEST(ConnectionMachineLogin, FailsIntoAStateByWhoNeedsItAndWhy) {
@@ -484,6 +648,18 @@ TEST(ConnectionMachine, DrainsUntilTheLastLeaseWhateverTheSessions) {
     EXPECT_EQ(subject.on(M::RefsChanged{.refs = 2, .leases = 0}), Action::EndMaster);
     EXPECT_EQ(subject.on(M::RefsChanged{.refs = 0, .leases = 0}), Action::None) << "it was told already";
     EXPECT_EQ(subject.on(M::DisconnectAsked{.force = true}), Action::None);
+}
+
+TEST(ConnectionMachine, NewWorkDoesNotWaitForTheLeasesOfADrainedMaster) {
+    Subject subject;
+    subject.refs(2, 1);
+    subject.up();
+    subject.on(M::DisconnectAsked{});
+    EXPECT_EQ(subject.on(M::Wanted{}), Action::ReplaceMaster);
+    EXPECT_EQ(subject.state(), State::Connecting);
+    subject.on(M::LoggedIn{});
+    EXPECT_EQ(subject.machine.reconnects(), 0U) << "a disconnect was asked for";
+    EXPECT_EQ(subject.on(M::RefsChanged{.refs = 2, .leases = 0}), Action::None) << "the old one is not ours";
 }
 
 TEST(ConnectionMachine, TellsTheNextMasterToEndToo) {

@@ -22,9 +22,13 @@ public:
     void on_reachable(Connection& /*connection*/) override { ++reachable; }
     void on_unreachable(Connection& /*connection*/) override { ++unreachable; }
     void on_notification(Connection& /*connection*/, const tmux::Notification& /*notification*/) override {}
+    void on_master(Connection& /*connection*/) override { ++masters; }
+    void on_no_master(Connection& /*connection*/) override { ++no_masters; }
 
     int reachable = 0;
     int unreachable = 0;
+    int masters = 0;
+    int no_masters = 0;
 };
 
 class ConnectionTest : public ::testing::Test {
@@ -371,12 +375,445 @@ TEST_F(ConnectionTest, IsBusyWhileItIsUsed) {
 TEST_F(ConnectionTest, AProbeOfAMasterThatIsReplacedMeanwhileSaysNothingOfTheNewOne) {
     const auto master = bring_up();
     const Hold session(connection_, HoldKind::Session);
-    master->holds_channels = true;
+    master->stopped = true;
     const auto checked = loop_.start(connection_.check());
     master->die();
     loop_.run_ready();
     ASSERT_TRUE(checked.done());
     EXPECT_EQ(connection_.describe().probes.failed, 0U);
+}
+
+// With the jitter of 0.5 a probe begins every 13.5 s, and its deadline is 5 s: a dead path is acted upon after 32 s.
+constexpr Duration kFirstFailure = 18500ms;
+constexpr Duration kSecondFailure = 32s;
+
+class ConnectionHealth : public ConnectionTest {
+protected:
+    [[nodiscard]] api::Connection view() const { return connection_.describe(); }
+    // With a session; its path was found to be dead, and it has stepped aside.
+    std::shared_ptr<FakeMaster> retire() {
+        auto master = bring_up();
+        session_ = Hold(connection_, HoldKind::Session);
+        master->cut_path();
+        loop_.advance(kSecondFailure);
+        EXPECT_EQ(state(), State::Backoff);
+        EXPECT_FALSE(connection_.has_master());
+        return master;
+    }
+
+    Hold session_;
+};
+
+TEST_F(ConnectionHealth, IsProbedByItselfWithoutAChannelOfItsOwn) {
+    const auto master = bring_up();
+    const int before = master->channels_asked;
+    EXPECT_FALSE(view().rtt_ms);
+    loop_.advance(13499ms);
+    EXPECT_EQ(view().probes.ok, 0U);
+    loop_.advance(1ms);
+    EXPECT_EQ(view().probes.ok, 1U);
+    EXPECT_TRUE(view().rtt_ms);
+    EXPECT_TRUE(view().probes.last_at);
+    loop_.advance(135s);
+    EXPECT_EQ(view().probes.ok, 11U);
+    EXPECT_EQ(master->checks, 11);
+    EXPECT_EQ(master->channels_asked, before);
+}
+
+TEST_F(ConnectionHealth, WithoutATmuxAndWithoutRefsCostsTheServerNothing) {
+    const auto up = want_up();
+    const auto master = launcher_.succeed(0);
+    master->channel_error = Error{.kind = ErrorKind::TmuxMissing, .message = "no tmux"};
+    loop_.run_ready();
+    const int before = master->channels_asked;
+    loop_.advance(1min);
+    EXPECT_EQ(master->channels_asked, before);
+    EXPECT_GT(master->checks, 3);
+    EXPECT_FALSE(view().rtt_ms) << "nothing was measured";
+    EXPECT_EQ(state(), State::Up);
+}
+
+TEST_F(ConnectionHealth, ADeadPathIsReplacedUnderItsLeases) {
+    const auto old = bring_up();
+    session_ = Hold(connection_, HoldKind::Session);
+    auto lease = std::make_unique<Hold>(connection_, HoldKind::Lease);
+    old->cut_path();
+    loop_.advance(kFirstFailure);
+    EXPECT_EQ(state(), State::Degraded);
+    EXPECT_EQ(observer_.unreachable, 0);
+    EXPECT_EQ(view().last_error->kind, "timeout");
+    loop_.advance(kSecondFailure - kFirstFailure);
+    EXPECT_EQ(state(), State::Backoff);
+    EXPECT_TRUE(view().retry_at);
+    EXPECT_FALSE(view().master_pid);
+    EXPECT_EQ(observer_.unreachable, 1);
+    EXPECT_FALSE(old->listens);
+    loop_.advance(250ms);
+    ASSERT_EQ(launcher_.count(), 2U);
+    const auto next = succeed(1);
+    EXPECT_EQ(state(), State::Up);
+    EXPECT_EQ(view().master_pid, next->pid());
+    EXPECT_EQ(observer_.reachable, 2);
+    EXPECT_EQ(old->told_to_end, 0) << "somebody is on it";
+    EXPECT_EQ(view().leases, 1);
+    // What comes back changes nothing any more.
+    old->join_path();
+    loop_.advance(1min);
+    EXPECT_EQ(observer_.reachable, 2);
+    EXPECT_EQ(view().master_pid, next->pid());
+    lease.reset();
+    loop_.run_ready();
+    EXPECT_TRUE(old->dead());
+    EXPECT_EQ(next->told_to_end, 0);
+    EXPECT_EQ(state(), State::Up);
+    EXPECT_EQ(observer_.unreachable, 1) << "its end is no news";
+}
+
+TEST_F(ConnectionHealth, AnEmptyMasterThatStepsAsideIsEnded) {
+    const auto old = retire();
+    EXPECT_FALSE(old->listens);
+    EXPECT_TRUE(old->dead());
+    EXPECT_EQ(state(), State::Backoff);
+}
+
+TEST_F(ConnectionHealth, APathThatComesBackInTimeKeepsItsMaster) {
+    const auto master = bring_up();
+    session_ = Hold(connection_, HoldKind::Session);
+    master->cut_path();
+    loop_.advance(kFirstFailure);
+    ASSERT_EQ(state(), State::Degraded);
+    master->join_path();
+    loop_.advance(kSecondFailure - kFirstFailure);
+    EXPECT_EQ(state(), State::Up);
+    EXPECT_EQ(observer_.unreachable, 0);
+    EXPECT_EQ(launcher_.count(), 1U);
+}
+
+TEST_F(ConnectionHealth, AStoppedMasterIsKilledAndReplaced) {
+    const auto old = bring_up();
+    session_ = Hold(connection_, HoldKind::Session);
+    const Hold lease(connection_, HoldKind::Lease);
+    old->stopped = true;
+    loop_.advance(kFirstFailure);
+    EXPECT_EQ(state(), State::Degraded);
+    loop_.advance(kSecondFailure - kFirstFailure);
+    EXPECT_TRUE(old->dead());
+    EXPECT_EQ(state(), State::Backoff);
+    loop_.advance(250ms);
+    ASSERT_EQ(launcher_.count(), 2U);
+    succeed(1);
+    EXPECT_EQ(state(), State::Up);
+    EXPECT_EQ(view().leases, 1);
+}
+
+TEST_F(ConnectionHealth, TheNextLoginWaitsUntilTheControlPathIsFree) {
+    const auto old = bring_up();
+    session_ = Hold(connection_, HoldKind::Session);
+    const Hold lease(connection_, HoldKind::Lease);
+    old->cut_path();
+    loop_.advance(kSecondFailure - 1s);
+    old->stopped = true;  // its process has answered the last probe already
+    loop_.advance(1s);
+    ASSERT_EQ(state(), State::Backoff);
+    loop_.advance(4900ms);
+    EXPECT_EQ(state(), State::Connecting);
+    EXPECT_EQ(launcher_.count(), 1U);
+    EXPECT_FALSE(old->dead());
+    loop_.advance(100ms);
+    EXPECT_TRUE(old->dead()) << "it did not step aside";
+    ASSERT_EQ(launcher_.count(), 2U);
+    succeed(1);
+    EXPECT_EQ(state(), State::Up);
+}
+
+TEST_F(ConnectionHealth, WhatHangsOnTheOldMasterHoldsUpNothingOnTheNext) {
+    const auto old = bring_up();
+    session_ = Hold(connection_, HoldKind::Session);
+    const Hold lease(connection_, HoldKind::Lease);
+    loop_.advance(20s);
+    old->holds_channels = true;
+    old->close_channels();
+    const auto waiting = want_tmux();
+    const auto command = loop_.start(connection_.run("true", loop_.now() + 1h));
+    loop_.run_ready();
+    ASSERT_FALSE(waiting.done() || command.done());
+    loop_.start(connection_.disconnect(false, loop_.now() + 1h));
+    const auto next_up = want_up();
+    ASSERT_EQ(launcher_.count(), 2U);
+    succeed(1);
+    ASSERT_TRUE(next_up.done() && *next_up);
+    EXPECT_NE(connection_.tmux(), nullptr);
+    const auto next_command = loop_.start(connection_.run("true", loop_.now() + 1h));
+    EXPECT_TRUE(next_command.done());
+    old->let_channels_through();
+    loop_.run_ready();
+    EXPECT_TRUE(waiting.done() && command.done());
+    EXPECT_NE(connection_.tmux(), nullptr) << "the late channel is of the old master";
+}
+
+TEST_F(ConnectionHealth, ACheckIsAProbeThatBeganAfterItWasAsked) {
+    const auto master = bring_up();
+    master->stopped = true;
+    loop_.advance(13500ms);
+    ASSERT_EQ(master->checks, 1);
+    const auto first = loop_.start(connection_.check());
+    const auto second = loop_.start(connection_.check());
+    EXPECT_EQ(master->checks, 1) << "one at a time";
+    master->resume();
+    loop_.run_ready();
+    EXPECT_TRUE(first.done() && second.done());
+    EXPECT_EQ(master->checks, 2) << "they share the next";
+    EXPECT_EQ(view().probes.ok, 2U);
+}
+
+TEST_F(ConnectionHealth, AWantedServerIsTriedAtOnceAndOnlyOnce) {
+    retire();
+    const auto first = want_up();
+    const auto second = want_up();
+    EXPECT_EQ(launcher_.count(), 2U) << "during the backoff";
+    loop_.advance(1min);
+    EXPECT_EQ(launcher_.count(), 2U);
+    succeed(1);
+    EXPECT_TRUE(first.done() && *first && second.done() && *second);
+}
+
+TEST_F(ConnectionHealth, DeathDuringAProbeMakesOneAttempt) {
+    const auto master = bring_up();
+    session_ = Hold(connection_, HoldKind::Session);
+    master->cut_path();
+    loop_.advance(14s);
+    const auto checked = loop_.start(connection_.check());
+    master->die();
+    loop_.run_ready();
+    EXPECT_TRUE(checked.done());
+    EXPECT_EQ(state(), State::Backoff);
+    loop_.advance(1min);
+    EXPECT_EQ(launcher_.count(), 2U);
+    EXPECT_EQ(view().probes.failed, 0U);
+}
+
+TEST_F(ConnectionHealth, DisconnectWaitsForWhoIsOnARetiredMasterUnlessItIsForced) {
+    for (const bool force : {false, true}) {
+        const auto old = bring_up();
+        session_ = Hold(connection_, HoldKind::Session);
+        auto lease = std::make_unique<Hold>(connection_, HoldKind::Lease);
+        old->cut_path();
+        loop_.advance(kSecondFailure);
+        ASSERT_EQ(state(), State::Backoff);
+        const auto gone = disconnect(force);
+        EXPECT_EQ(state(), State::Idle);
+        EXPECT_EQ(gone.done(), force);
+        EXPECT_EQ(old->dead(), force);
+        lease.reset();
+        loop_.run_ready();
+        EXPECT_TRUE(gone.done() && *gone);
+        EXPECT_TRUE(old->dead());
+        const auto before = launcher_.count();
+        loop_.advance(1min);
+        EXPECT_EQ(launcher_.count(), before) << "it was asked to stay away";
+    }
+}
+
+TEST_F(ConnectionHealth, StoppingKeepsARetiredMasterForWhoIsOnIt) {
+    const Hold lease(connection_, HoldKind::Lease);
+    const auto old = bring_up();
+    old->cut_path();
+    loop_.advance(kSecondFailure);
+    ASSERT_EQ(state(), State::Backoff);
+    ASSERT_FALSE(old->dead());
+    loop_.run(connection_.shut_down());
+    EXPECT_TRUE(old->released);
+    EXPECT_EQ(old->told_to_end, 0);
+}
+
+TEST_F(ConnectionHealth, StoppingEndsARetiredMasterThatNobodyIsOn) {
+    const auto old = bring_up();
+    session_ = Hold(connection_, HoldKind::Session);
+    old->cut_path();
+    loop_.advance(kSecondFailure - 1s);
+    old->stopped = true;  // it does not step aside before we stop
+    loop_.advance(1s);
+    ASSERT_EQ(state(), State::Backoff);
+    EXPECT_TRUE(loop_.start(connection_.shut_down()).done());
+    EXPECT_TRUE(old->dead());
+}
+
+TEST_F(ConnectionHealth, StoppingDuringTheLoginOfAReplacementEndsIt) {
+    retire();
+    loop_.advance(250ms);
+    ASSERT_EQ(launcher_.count(), 2U);
+    const auto stopped = loop_.start(connection_.shut_down());
+    const auto late = succeed(1);
+    EXPECT_TRUE(stopped.done());
+    EXPECT_TRUE(late->released);
+}
+
+TEST_F(ConnectionHealth, ADrainedMasterMakesWayForNewWork) {
+    const auto old = bring_up();
+    auto lease = std::make_unique<Hold>(connection_, HoldKind::Lease);
+    const auto gone = disconnect(false);
+    EXPECT_EQ(state(), State::Draining);
+    EXPECT_TRUE(old->listens) << "a lease may still open channels";
+    const auto up = want_up();
+    EXPECT_FALSE(old->listens);
+    ASSERT_EQ(launcher_.count(), 2U);
+    const auto next = succeed(1);
+    ASSERT_TRUE(up.done() && *up);
+    EXPECT_FALSE((*up)->reused);
+    EXPECT_FALSE(gone.done());
+    EXPECT_EQ(old->told_to_end, 0);
+    lease.reset();
+    loop_.run_ready();
+    EXPECT_TRUE(gone.done() && *gone);
+    EXPECT_TRUE(old->dead());
+    EXPECT_EQ(next->told_to_end, 0);
+    EXPECT_EQ(state(), State::Up);
+}
+
+TEST_F(ConnectionHealth, NothingIsTriedAfterWhatNeedsAPerson) {
+    retire();
+    loop_.advance(250ms);
+    fail(1, "no key fits", ErrorKind::AuthFailed);
+    EXPECT_EQ(state(), State::Failed);
+    loop_.advance(24h);
+    EXPECT_EQ(launcher_.count(), 2U);
+    EXPECT_EQ(view().last_error->kind, "auth_failed");
+}
+
+TEST_F(ConnectionHealth, TellsWhenItHasAMasterAndWhenNothingOfItIsNeeded) {
+    {
+        const Hold session(connection_, HoldKind::Session);
+        const auto master = bring_up();
+        EXPECT_EQ(observer_.masters, 1);
+        master->die();
+        loop_.advance(1s);
+        succeed(1);
+        EXPECT_EQ(observer_.masters, 2);
+        disconnect();
+        EXPECT_EQ(state(), State::Idle);
+        EXPECT_EQ(observer_.no_masters, 0) << "its session is still on the server";
+    }
+    EXPECT_EQ(observer_.no_masters, 1);
+    bring_up();
+    EXPECT_EQ(observer_.masters, 3);
+    loop_.advance(10min);
+    EXPECT_EQ(state(), State::Idle);
+    EXPECT_EQ(observer_.no_masters, 2);
+}
+
+TEST_F(ConnectionHealth, StoppingIsNoReasonToForgetAnything) {
+    {
+        const Hold session(connection_, HoldKind::Session);
+        bring_up();
+        loop_.run(connection_.shut_down());
+    }
+    EXPECT_EQ(observer_.no_masters, 0);
+}
+
+class ConnectionRestore : public ConnectionTest {
+protected:
+    fakes::Outcome<fakes::Finished> restore() { return loop_.start(connection_.restore("/run/old-ctl")); }
+    std::shared_ptr<FakeMaster> leave_master() {
+        launcher_.leftover = std::make_shared<FakeMaster>(loop_.clock(), 77, true);
+        return launcher_.leftover;
+    }
+};
+
+TEST_F(ConnectionRestore, TakesOverWithoutALoginAndOpensItsTmuxLater) {
+    const Hold session(connection_, HoldKind::Session);
+    const auto master = leave_master();
+    master->holds_channels = true;
+    const auto restored = restore();
+    ASSERT_TRUE(restored.done());
+    EXPECT_EQ(state(), State::Up);
+    EXPECT_THAT(launcher_.looked_at, ElementsAre("/run/old-ctl"));
+    const auto view = connection_.describe();
+    EXPECT_EQ(view.master_pid, 77);
+    EXPECT_TRUE(view.adopted);
+    EXPECT_EQ(view.handshakes + view.reconnects, 0U);
+    EXPECT_EQ(view.control_path, "/run/old-ctl");
+    EXPECT_EQ(connection_.stored().control_path, "/run/old-ctl");
+    EXPECT_EQ(observer_.masters, 1);
+    EXPECT_EQ(observer_.reachable, 0);
+    master->let_channels_through();
+    loop_.run_ready();
+    EXPECT_EQ(observer_.reachable, 1);
+    EXPECT_EQ(launcher_.count(), 0U);
+}
+
+TEST_F(ConnectionRestore, WithoutAMasterReconnectsForItsSessionsOnTheUsualPath) {
+    const Hold session(connection_, HoldKind::Session);
+    ASSERT_TRUE(restore().done());
+    EXPECT_EQ(state(), State::Backoff);
+    EXPECT_FALSE(connection_.describe().last_error);
+    loop_.advance(250ms);
+    ASSERT_EQ(launcher_.count(), 1U);
+    EXPECT_EQ(launcher_.login(0).request.control_path, "/run/ctl");
+    succeed(0);
+    EXPECT_EQ(observer_.reachable, 1);
+}
+
+TEST_F(ConnectionRestore, WithoutAMasterAndWithoutNeedIsIdle) {
+    ASSERT_TRUE(restore().done());
+    EXPECT_EQ(state(), State::Idle);
+    EXPECT_EQ(observer_.no_masters, 1);
+    loop_.advance(1h);
+    EXPECT_EQ(launcher_.count(), 0U);
+}
+
+TEST_F(ConnectionRestore, ACallMeanwhileGetsTheMasterThatIsFound) {
+    const auto master = leave_master();
+    launcher_.find_takes = 1s;
+    const auto restored = restore();
+    const auto up = want_up();
+    EXPECT_FALSE(up.done() || restored.done());
+    loop_.advance(1s);
+    ASSERT_TRUE(up.done() && *up && restored.done());
+    EXPECT_TRUE((*up)->reused);
+    EXPECT_EQ(launcher_.count(), 0U);
+}
+
+TEST_F(ConnectionRestore, ACallMeanwhileLogsInWhereNoneIsFound) {
+    launcher_.find_takes = 1s;
+    const auto restored = restore();
+    const auto up = want_up();
+    loop_.advance(1s);
+    ASSERT_EQ(launcher_.count(), 1U);
+    succeed(0);
+    ASSERT_TRUE(up.done() && *up);
+    EXPECT_FALSE((*up)->reused);
+}
+
+TEST_F(ConnectionRestore, ADisconnectMeanwhileEndsWhatIsFound) {
+    const auto master = leave_master();
+    launcher_.find_takes = 1s;
+    const auto restored = restore();
+    const auto gone = disconnect();
+    EXPECT_TRUE(restored.done());
+    EXPECT_FALSE(gone.done());
+    loop_.advance(1s);
+    EXPECT_TRUE(gone.done() && *gone);
+    EXPECT_TRUE(master->dead());
+    EXPECT_EQ(state(), State::Idle);
+}
+
+TEST_F(ConnectionRestore, StoppingMeanwhileLeavesWhatIsFound) {
+    const auto master = leave_master();
+    launcher_.find_takes = 1s;
+    const auto restored = restore();
+    const auto stopped = loop_.start(connection_.shut_down());
+    EXPECT_TRUE(restored.done());
+    loop_.advance(1s);
+    EXPECT_TRUE(stopped.done());
+    EXPECT_TRUE(master->released);
+    EXPECT_EQ(master->told_to_end, 0);
+}
+
+TEST_F(ConnectionRestore, ComesTooLateWhereTheServerIsWantedAlready) {
+    const auto up = want_up();
+    ASSERT_TRUE(restore().done());
+    EXPECT_EQ(launcher_.count(), 1U);
+    EXPECT_TRUE(launcher_.looked_at.empty());
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 namespace cmssh {
 namespace {
 
+using namespace std::chrono_literals;
+
 class NoObserver final : public ConnectionObserver {
 public:
     void on_reachable(Connection& /*connection*/) override {}
@@ -76,6 +78,116 @@ TEST_F(PoolTest, RefusesMoreServersInUseThanItHolds) {
     const auto refused = get("one-more");
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().kind, ErrorKind::Limit);
+}
+
+StoredConnection stored(const std::string& host) {
+    StoredConnection one;
+    one.key = ServerKey{.user = "u", .host = host};
+    one.control_path = "/run/" + host;
+    return one;
+}
+
+TEST_F(PoolTest, TakesOverAllMastersAtOnceWithoutASlot) {
+    constexpr int kMasters = 50;
+    config_.pool.max_concurrent_connects = 1;
+    launcher_.find_takes = 300ms;
+    launcher_.leftover = std::make_shared<fakes::FakeMaster>(loop_.clock(), 77, true);
+    std::vector<StoredConnection> all;
+    std::vector<Hold> sessions;
+    for (int i = 0; i < kMasters; ++i) {
+        all.push_back(stored("h" + std::to_string(i)));
+        const auto connection = pool_.get(all.back(), false);
+        ASSERT_TRUE(connection);
+        sessions.emplace_back(**connection, HoldKind::Session);
+    }
+    const auto restored = loop_.start(pool_.restore(all));
+    loop_.advance(300ms);
+    ASSERT_TRUE(restored.done());
+    for (const auto& [key, connection] : pool_.connections()) {
+        EXPECT_TRUE(connection->has_master()) << key;
+    }
+    EXPECT_EQ(launcher_.count(), 0U);
+}
+
+TEST_F(PoolTest, ForgetsWhatCannotBeTakenOverAndIsNotNeeded) {
+    ASSERT_TRUE(pool_.get(stored("unneeded"), false));
+    const auto needed = pool_.get(stored("needed"), false);
+    ASSERT_TRUE(needed);
+    ASSERT_TRUE(pool_.get(stored("pinned"), true));
+    {
+        const Hold session(**needed, HoldKind::Session);
+        loop_.run(pool_.restore({stored("unneeded"), stored("needed"), stored("pinned"), stored("unknown")}));
+        EXPECT_EQ(pool_.find("u@unneeded:22"), nullptr);
+        EXPECT_EQ(pool_.find("u@needed:22"), *needed);
+        EXPECT_NE(pool_.find("u@pinned:22"), nullptr);
+        loop_.advance(1s);
+        EXPECT_EQ(launcher_.count(), 2U);
+    }
+    for (std::size_t i = 0; i < launcher_.count(); ++i) {
+        launcher_.fail(i, ErrorKind::ConnectFailed, "the test is over");
+    }
+}
+
+class WakeUp : public PoolTest {
+protected:
+    std::shared_ptr<fakes::FakeMaster> bring_up(const std::string& host) {
+        const auto up = loop_.start((*get(host))->ensure_tmux({}));
+        auto master = launcher_.succeed(launcher_.count() - 1);
+        loop_.run_ready();
+        EXPECT_TRUE(up.done() && *up);
+        return master;
+    }
+};
+
+TEST_F(WakeUp, ProbesAllAtOnce) {
+    config_.pool.health_interval = 1h;
+    const auto one = bring_up("a");
+    const auto other = bring_up("b");
+    loop_.advance(1min);
+    EXPECT_EQ(one->checks, 0);
+    loop_.clock().sleep(1900ms);
+    loop_.advance(5s);
+    EXPECT_EQ(one->checks, 0) << "that was no sleep";
+    loop_.clock().sleep(8h);
+    loop_.advance(5s);
+    EXPECT_EQ(one->checks, 1);
+    EXPECT_EQ(other->checks, 1);
+    loop_.advance(1min);
+    EXPECT_EQ(one->checks, 1);
+}
+
+TEST_F(WakeUp, RetriesSoonWhatWasGivenUpForLong) {
+    const auto master = bring_up("a");
+    const Hold session(**get("a"), HoldKind::Session);
+    master->die();
+    loop_.run_ready();
+    for (std::size_t i = 1; i <= 8; ++i) {
+        loop_.advance(60s);
+        ASSERT_EQ(launcher_.count(), i + 1);
+        launcher_.fail(i, ErrorKind::ConnectTimeout, "no network");
+        loop_.run_ready();
+    }
+    loop_.clock().sleep(8h);
+    loop_.advance(5s + 250ms);
+    ASSERT_EQ(launcher_.count(), 10U);
+    launcher_.fail(9, ErrorKind::ConnectTimeout, "the test is over");
+}
+
+TEST_F(WakeUp, IsWaitedForOnlyWhileThereIsSomethingToProbe) {
+    const int idle = [this] {
+        (void)get("a");
+        loop_.run_ready();
+        return loop_.clock().timers();
+    }();
+    const auto master = bring_up("a");
+    EXPECT_GT(loop_.clock().timers(), idle);
+    loop_.advance(11min);
+    ASSERT_TRUE(master->dead());
+    EXPECT_EQ(loop_.clock().timers(), idle);
+    const auto next = bring_up("a");
+    loop_.clock().sleep(1h);
+    loop_.advance(5s);
+    EXPECT_EQ(next->checks, 1) << "it is watched for again";
 }
 
 }  // namespace

@@ -238,5 +238,26 @@ TEST(HexDigest, IsTheBeginningOfSha256) {
     EXPECT_EQ(hex_digest("", 64), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 }
 
+TEST(ControlName, GivesTheServerBack) {
+    for (const auto& [user, host, port] : {std::tuple("hren", "server1", 22), std::tuple("a@b", "10.0.0.5", 2222),
+                                           std::tuple("root", "::1", 65535), std::tuple("a-b", "x-y.z", 1)}) {
+        ServerKey key;
+        key.user = user;
+        key.host = host;
+        key.port = port;
+        const auto path = control_path(key, "/run/user/1/cmssh", "");
+        ASSERT_TRUE(path);
+        EXPECT_EQ(server_of_control_name(path->substr(path->rfind('/') + 1)), key) << *path;
+    }
+}
+
+TEST(ControlName, OfNoServerGivesNone) {
+    for (const auto* name : {"", "cm-ssh-", "cm-ssh-0123456789abcdef", "cm-ssh-u@h", "cm-ssh-u@h:", "cm-ssh-u@h:0",
+                             "cm-ssh-u@h:65536", "cm-ssh-u@h:22x", "cm-ssh-@h:22", "cm-ssh-u@:22", "cm-ssh--u@h:22",
+                             "cm-ssh-u@h:22.0123456789abcdef", "cmsshd.sock", "cm-ssh-u@h$(id):22"}) {
+        EXPECT_FALSE(server_of_control_name(name)) << name;
+    }
+}
+
 }  // namespace
 }  // namespace cmssh

@@ -1,0 +1,18 @@
+// What has to outlive a daemon for the next one to take a master over, or to log in anew, without asking `ssh -G`.
+#pragma once
+
+#include <string>
+
+#include "daemon/ssh/ssh_command.hpp"
+#include "protocol/server_key.hpp"
+
+namespace cmssh {
+
+struct StoredConnection {
+    ServerKey key;
+    SshRoute route;
+    SshConfigDump dump;
+    std::string control_path;
+};
+
+}  // namespace cmssh

@@ -1,0 +1,57 @@
+// What the registry keeps: plain data, between Registry and those who use it. Environment values are in none of it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "daemon/ssh/ssh_command.hpp"
+#include "daemon/tmux/tmux_commands.hpp"
+#include "protocol/methods.hpp"
+#include "protocol/server_key.hpp"
+
+namespace cmssh {
+
+// A session as it is remembered.
+struct StoredSession {
+    api::Session view;  // view.server.key is the connection's key
+    std::int64_t created_ms = 0;
+    std::int64_t ended_ms = 0;                // 0: not ended
+    std::string request_id;                   // empty: none
+    tmux::Started place;                      // empty ids: tmux has never said that it has the session
+    tmux::ServerLife life;                    // of the server's tmux, when it was seen there last
+    std::set<int> signals_sent;               // by our kill
+    std::optional<std::string> pending_kill;  // "": by tmux, else a signal's name
+};
+
+// A connection that may have a master or sessions: enough to adopt its master, and to log in again, without `ssh -G`.
+struct StoredConnection {
+    ServerKey key;
+    SshRoute route;
+    SshConfigDump dump;
+    std::string control_path;
+};
+
+struct StoredContents {
+    std::vector<StoredSession> sessions;  // oldest first
+    std::vector<StoredConnection> connections;
+};
+
+// What a commit survives: the death of the process, or also that of the machine (one fsync more).
+enum class Durability { Process, Power };
+
+// What a file does not have yet: the latest value of each entry, nullopt for one that is removed.
+struct StoredChanges {
+    std::map<std::string, std::optional<StoredSession>, std::less<>> sessions;        // by id
+    std::map<std::string, std::optional<std::string>, std::less<>> screens;           // by the session's id
+    std::map<std::string, std::optional<StoredConnection>, std::less<>> connections;  // by the key's text
+    Durability durability = Durability::Process;
+
+    [[nodiscard]] bool empty() const { return sessions.empty() && screens.empty() && connections.empty(); }
+    [[nodiscard]] std::size_t size() const { return sessions.size() + connections.size(); }
+};
+
+}  // namespace cmssh

@@ -1,0 +1,296 @@
+// What is known of sessions survives the daemon, the connection and the server's tmux, and is true.
+#include <gmock/gmock.h>
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <random>
+#include <set>
+#include <thread>
+
+#include "tests/support/world.hpp"
+
+namespace cmssh::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const Words kLong = {"sleep", "1000"};
+const std::string kImpatient = "[pool]\nbackoff_initial = \"20ms\"\nbackoff_max = \"200ms\"\n";
+
+// A command that ends with a code once a file is there.
+Words until(const std::string& file, int code) {
+    return {"sh", "-c", R"(echo begun; mkfifo "$0.fifo"; read -r line <"$0.fifo"; echo ended; exit "$1")", file,
+            std::to_string(code)};
+}
+
+void let_end(const std::string& file) {
+    ASSERT_TRUE(wait_until([&] { return exists(file + ".fifo"); }));
+    write_file(file + ".fifo", "go\n");
+}
+
+// Nobody can log in, and who was there is cut off.
+void cut(World& world) {
+    world.sshd.stop();
+    world.sshd.signal_connections(SIGKILL);
+}
+
+bool dead_in_tmux(World& world, const std::string& id) {
+    return wait_until([&] {
+        return world.tmux(1, {"display-message", "-p", "-t", '=' + id + ':', "#{pane_dead}"}).output == "1\n";
+    });
+}
+
+enum class End { Stop, Crash };
+void PrintTo(End end, std::ostream* stream) {
+    *stream << (end == End::Stop ? "AfterAStop" : "AfterACrash");
+}
+
+class Restart : public ::testing::TestWithParam<End> {
+protected:
+    void end_daemon() {
+        if (GetParam() == End::Stop) {
+            world.daemon.stop();
+        } else {
+            world.daemon.crash();
+        }
+    }
+    World world{servers(2), kImpatient};
+};
+
+TEST_P(Restart, TakesOverMastersAndSessionsByItself) {
+    const std::string one = world.start_id("server-1", kLong, {{"name", "one"}});
+    const std::string two = world.start_id("server-1", kLong);
+    const std::string three = world.start_id("server-2", kLong);
+    const Json before = world.stats();
+    end_daemon();
+    world.start_daemon();
+    // Known at once, whatever the servers do.
+    EXPECT_THAT(world.list(), ElementsAre(one, two, three));
+    EXPECT_EQ(world.stats().at("total_refs"), 3);
+    for (const auto& id : {one, two, three}) {
+        EXPECT_TRUE(world.becomes(id, "running")) << id;
+    }
+    const Json after = world.stats();
+    EXPECT_EQ(after.at("total_connections"), 2);
+    EXPECT_EQ(after.at("connection_stats"), before.at("connection_stats"));
+    for (const auto& connection : after.at("connections")) {
+        EXPECT_EQ(connection.at("adopted"), true);
+        EXPECT_EQ(connection.at("handshakes"), 0);
+        EXPECT_EQ(connection.at("reconnects"), 0);
+        EXPECT_EQ(connection.at("master_pid"), world.connection(connection.at("server").at("key")).at("master_pid"));
+    }
+    EXPECT_EQ(world.sshd.logins(), 2);
+    EXPECT_EQ(world.session("one").at("id"), one);
+}
+
+TEST_P(Restart, ShowsWhatEndedBefore) {
+    const std::string exited = world.start_id("server-1", {"sh", "-c", "echo bye; exit 7"});
+    world.wait(exited);
+    const std::string killed = world.start_id("server-1", kLong);
+    world.rpc().call("kill", {{"session", killed}});
+    const Json before = world.session(exited);
+    end_daemon();
+    world.start_daemon();
+    EXPECT_EQ(world.list(), Words{});
+    EXPECT_THAT(world.list({{"all", true}}), ElementsAre(exited, killed));
+    EXPECT_EQ(world.session(exited), before);
+    EXPECT_EQ(world.session(killed).at("state"), "killed");
+    EXPECT_EQ(world.rpc().call("logs", {{"session", exited}}).at("text"), "bye\n");
+}
+
+TEST_P(Restart, TellsWhatEndedMeanwhile) {
+    const std::string file = world.dir / "gate";
+    const std::string id = world.start_id("server-1", until(file, 9));
+    end_daemon();
+    let_end(file);
+    ASSERT_TRUE(dead_in_tmux(world, id));
+    world.start_daemon();
+    const Json ended = world.wait(id);
+    EXPECT_EQ(ended.at("state"), "exited");
+    EXPECT_EQ(ended.at("exit_code"), 9);
+    EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "begun\nended\n");
+    EXPECT_TRUE(wait_until([&] { return world.tmux_sessions(1).empty(); }));
+}
+
+TEST_P(Restart, LogsInAgainWhereTheMasterIsGoneToo) {
+    const std::string id = world.start_id("server-1", kLong);
+    end_daemon();
+    cut(world);
+    world.sshd.start();
+    world.start_daemon();
+    EXPECT_TRUE(world.becomes(id, "running"));
+    EXPECT_EQ(world.sshd.logins(), 2);
+}
+
+TEST_P(Restart, RemembersAMasterWithoutSessions) {
+    const Json connected = world.rpc().call("connect", {{"ctx", "server-1"}});
+    end_daemon();
+    world.start_daemon();
+    EXPECT_TRUE(wait_until([&] { return world.stats().at("total_connections") == 1; }));
+    const Json again = world.rpc().call("connect", {{"ctx", "server-1"}});
+    EXPECT_EQ(again.at("reused"), true);
+    EXPECT_EQ(again.at("connection").at("master_pid"), connected.at("connection").at("master_pid"));
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
+TEST_P(Restart, CarriesOutAKillThatWasPending) {
+    const std::string id = world.start_id("server-1", kLong);
+    const std::string other = world.start_id("server-1", kLong);
+    cut(world);
+    ASSERT_TRUE(world.becomes(id, "unreachable"));
+    const Json pending = world.rpc().call("kill", {{"session", id}});
+    EXPECT_EQ(pending.at("pending"), true);
+    EXPECT_EQ(pending.at("session").at("state"), "unreachable");
+    end_daemon();
+    world.start_daemon();
+    EXPECT_EQ(world.session(id).at("state"), "unreachable");
+    world.sshd.start();
+    EXPECT_EQ(world.wait(id).at("state"), "killed");
+    EXPECT_TRUE(world.becomes(other, "running"));
+    EXPECT_THAT(world.tmux_sessions(1), ElementsAre(other));
+}
+
+INSTANTIATE_TEST_SUITE_P(Memory, Restart, ::testing::Values(End::Stop, End::Crash),
+                         ::testing::PrintToStringParamName());
+
+TEST(Outage, KeepsTheExitCodeAndTheLastScreen) {
+    World world(servers(1), kImpatient);
+    const std::string file = world.dir / "gate";
+    const std::string id = world.start_id("server-1", until(file, 5));
+    const std::string other = world.start_id("server-1", kLong);
+    cut(world);
+    ASSERT_TRUE(world.becomes(id, "unreachable"));
+    let_end(file);
+    ASSERT_TRUE(dead_in_tmux(world, id));
+    EXPECT_EQ(world.session(id).at("state"), "unreachable");
+    world.sshd.start();
+    const Json ended = world.wait(id);
+    EXPECT_EQ(ended.at("state"), "exited");
+    EXPECT_EQ(ended.at("exit_code"), 5);
+    EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "begun\nended\n");
+    EXPECT_TRUE(world.becomes(other, "running"));
+}
+
+TEST(Outage, ForgetGivesASessionUpAndFreesItsName) {
+    World world(servers(1), kImpatient);
+    const std::string id = world.start_id("server-1", kLong, {{"name", "job"}});
+    cut(world);
+    ASSERT_TRUE(world.becomes(id, "unreachable"));
+    const Json forgotten = world.rpc().call("kill", {{"session", id}, {"forget", true}});
+    EXPECT_EQ(forgotten.at("session").at("state"), "lost");
+    EXPECT_EQ(forgotten.at("pending"), false);
+    world.sshd.start();
+    const std::string next = world.start_id("server-1", kLong, {{"name", "job"}});
+    EXPECT_TRUE(wait_until([&] { return world.tmux_sessions(1) == Words{next}; }));
+}
+
+TEST(TmuxServer, ThatIsKilledLosesItsSessionsWithTheReason) {
+    World world(servers(2), kImpatient);
+    const std::string id = world.start_id("server-1", kLong);
+    const std::string elsewhere = world.start_id("server-2", kLong);
+    const pid_t server = std::stoi(world.tmux(1, {"display-message", "-p", "#{pid}"}).output);
+    ASSERT_EQ(::kill(server, SIGKILL), 0);
+    const Json lost = world.wait(id);
+    EXPECT_EQ(lost.at("state"), "lost");
+    EXPECT_THAT(lost.at("reason").get<std::string>(), HasSubstr("tmux server"));
+    EXPECT_EQ(world.session(elsewhere).at("state"), "running");
+    // And it serves again.
+    EXPECT_TRUE(world.becomes(world.start_id("server-1", kLong), "running"));
+    EXPECT_EQ(world.sshd.logins(), 2);
+}
+
+TEST(TmuxSession, ThatSomebodyKilledByHandIsLost) {
+    World world(servers(1));
+    const std::string id = world.start_id("server-1", kLong);
+    const std::string other = world.start_id("server-1", kLong);
+    world.tmux(1, {"kill-session", "-t", '=' + id});
+    EXPECT_EQ(world.wait(id).at("state"), "lost");
+    EXPECT_EQ(world.session(other).at("state"), "running");
+}
+
+// Each start appends a line to a file of its own: how often it ran is counted, not believed.
+TEST(Crash, AtAnyMomentOfAStartStartsEverythingOnce) {
+    constexpr int kCrashes = 100;
+    World world(servers(1));
+    std::mt19937 random(20261124);
+    std::set<std::string> ids;
+    for (int i = 0; i < kCrashes; ++i) {
+        SCOPED_TRACE(i);
+        const Json params = {
+            {"ctx", "server-1"},
+            {"command", {"sh", "-c", R"(echo once >>"$0"; exec sleep 1000)", world.dir / ("ran-" + std::to_string(i))}},
+            {"request_id", "start-" + std::to_string(i)}};
+        const int sent = world.rpc().send("start", params);
+        // The first has a login to be hit in, the others a few milliseconds.
+        const int most_us = i == 0 ? 300'000 : 12'000;
+        std::this_thread::sleep_for(std::chrono::microseconds(
+            std::uniform_int_distribution<int>(0, most_us)(random)));  // the moment is what is tested
+        world.daemon.crash();
+        (void)sent;
+        world.start_daemon();
+        const Json started = world.rpc().call("start", params);
+        EXPECT_TRUE(ids.insert(started.at("session").at("id")).second);
+        // Only a few at once: the server has descriptors for a thousand, but each is a shell's start-up.
+        if (ids.size() % 10 == 0) {
+            for (const auto& id : ids) {
+                if (world.session(id).at("state") == "running") {
+                    world.rpc().call("kill", {{"session", id}});
+                }
+            }
+        }
+    }
+    EXPECT_EQ(ids.size(), static_cast<std::size_t>(kCrashes));
+    for (int i = 0; i < kCrashes; ++i) {
+        const std::string file = world.dir / ("ran-" + std::to_string(i));
+        if (exists(file)) {
+            EXPECT_EQ(read_file(file), "once\n") << i;
+        }
+    }
+    EXPECT_EQ(world.list({{"all", true}}).size(), ids.size());
+    // One login, and one more at most where the first was hit in its middle.
+    EXPECT_LE(world.sshd.logins(), 2);
+    EXPECT_EQ(world.daemon.all_ssh_processes().size(), 1U);
+    EXPECT_EQ(world.daemon.control_sockets().size(), 1U);
+}
+
+// EFBIG for every write: what a full disk does, for one process.
+TEST(Registry, ThatCannotBeWrittenIsSaidAndSavedLater) {
+    World world(servers(1));
+    const std::string before = world.start_id("server-1", kLong);
+    EXPECT_EQ(world.stats().at("daemon").at("unsaved"), false);
+    const rlimit none{0, RLIM_INFINITY};
+    ASSERT_EQ(::prlimit(world.daemon.pid(), RLIMIT_FSIZE, &none, nullptr), 0);
+    const std::string meanwhile = world.start_id("server-1", {"sh", "-c", "echo text; exit 3"});
+    EXPECT_EQ(world.wait(meanwhile).at("exit_code"), 3);
+    EXPECT_EQ(world.stats().at("daemon").at("unsaved"), true);
+    EXPECT_EQ(world.rpc().call("logs", {{"session", meanwhile}}).at("text"), "text\n");
+    const rlimit all{RLIM_INFINITY, RLIM_INFINITY};
+    ASSERT_EQ(::prlimit(world.daemon.pid(), RLIMIT_FSIZE, &all, nullptr), 0);
+    EXPECT_TRUE(wait_until([&] { return world.stats().at("daemon").at("unsaved") == false; }));
+    world.daemon.crash();
+    world.start_daemon();
+    EXPECT_THAT(world.list({{"all", true}}), ElementsAre(before, meanwhile));
+    EXPECT_EQ(world.session(meanwhile).at("exit_code"), 3);
+    EXPECT_EQ(world.rpc().call("logs", {{"session", meanwhile}}).at("text"), "text\n");
+}
+
+TEST(Registry, ThatIsDamagedIsSetAsideAndMadeAnewFromTheServers) {
+    World world(servers(1));
+    const std::string id = world.start_id("server-1", kLong, {{"name", "job"}});
+    world.daemon.stop();
+    const std::string file = world.dir / "state/cmssh/registry.db";
+    ASSERT_TRUE(exists(file));
+    write_file(file, std::string(4096, 'x'));
+    world.start_daemon();
+    EXPECT_TRUE(world.becomes("job", "running"));
+    EXPECT_EQ(world.list(), Words{id});
+    EXPECT_EQ(world.sshd.logins(), 1);
+    EXPECT_THAT(world.daemon.log(), HasSubstr("registry.db.damaged-"));
+}
+
+}  // namespace
+}  // namespace cmssh::test
