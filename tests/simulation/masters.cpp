@@ -260,8 +260,7 @@ asio::awaitable<Result<std::shared_ptr<Master>>> SimLauncher::launch(LaunchReque
     if (swept_.insert(request.control_path).second) {
         world_.kill_logins(request.control_path, true);
     }
-    const auto machine = world_.hosts.at(request.key.host);
-    const auto login = world_.begin_login(machine, request.key.text(), request.control_path);
+    const auto login = world_.begin_login(request.key, request.control_path);
     Event changed(world_.clock);
     struct Watching {
         Login& login;

@@ -64,6 +64,8 @@ private:
         bool needs_person = false;
         int failures = 0;        // in a row
         std::optional<Duration> up_at;
+        std::uint64_t logins_failed = 0;
+        std::uint64_t logins_seen = 0;
         Instant since{};
         int leases = 0;
     };
@@ -204,6 +206,7 @@ Day::Day(const Options& options)
         its.needs_person = needs_a_person(*failure);
         its.up_at.reset();
         ++its.failures;
+        ++its.logins_failed;
     };
 }
 
@@ -892,6 +895,9 @@ void Day::inspect_connections() {
             its.failures = 0;
         } else if (its.up_at && now() - *its.up_at <= 10s) {
             ++its.failures;
+        }
+        if (!its.up_at && std::exchange(its.logins_seen, its.logins_failed) == its.logins_failed) {
+            ++its.failures;  // without a login: a master that was there and was of no use
         }
         its.up_at.reset();
         const auto& pool = config_.pool;

@@ -6,8 +6,9 @@
 
 namespace cmssh::sim {
 
-SimDaemon::SimDaemon(World& world, const Config& config, const std::string& registry_file)
-    : io(1),
+SimDaemon::SimDaemon(World& around, const Config& config, const std::string& registry_file)
+    : world(around),
+      io(1),
       spawner(world),
       resolver(io.get_executor(), world.clock, spawner, config, {}),
       launcher(world),
@@ -23,10 +24,22 @@ SimDaemon::SimDaemon(World& world, const Config& config, const std::string& regi
                               .owner = "5e1f",
                               .unit_random = make_unit_random()},
            "/run/user/1000/cmssh"),
-      calls(io.get_executor(), world.clock),
-      world_(world) {
+      calls(io.get_executor(), world.clock) {
     sessions.set_pool(pool);
     sessions.restore(registry.load());
+    calls.spawn("left masters", sessions.meet(left_masters()));
+    calls.spawn("registry", sessions.keep_registry());
+}
+
+// As left_masters() of daemon/app finds them in the runtime directory.
+std::vector<ServerKey> SimDaemon::left_masters() const {
+    std::vector<ServerKey> keys;
+    for (const auto& process : world.processes) {
+        if (process->alive && process->listening) {
+            keys.push_back(process->server);
+        }
+    }
+    return keys;
 }
 
 bool SimDaemon::step() {
@@ -40,7 +53,7 @@ void SimDaemon::request_stop() {
     }
     sessions.request_stop();
     pool.request_stop();
-    if (!world_.clock.crashed()) {
+    if (!world.clock.crashed()) {
         launcher.kill_logins();
     }
     asio::co_spawn(io, shut_down(), [this](std::exception_ptr failure) {

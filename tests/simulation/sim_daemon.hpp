@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "daemon/pool/pool.hpp"
 #include "daemon/session/sessions.hpp"
@@ -24,6 +25,7 @@ public:
     [[nodiscard]] bool stopping() const { return stopping_; }
     [[nodiscard]] bool stopped() const { return stopped_; }
 
+    World& world;
     asio::io_context io;
     SimSpawner spawner;
     IdentityResolver resolver;
@@ -35,9 +37,9 @@ public:
     TaskGroup calls;
 
 private:
+    [[nodiscard]] std::vector<ServerKey> left_masters() const;
     asio::awaitable<void> shut_down();
 
-    World& world_;
     bool stopping_ = false;
     bool stopped_ = false;
 };

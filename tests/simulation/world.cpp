@@ -137,8 +137,8 @@ std::size_t World::alive_processes() const {
         std::count_if(processes.begin(), processes.end(), [](const auto& it) { return it->alive; }));
 }
 
-std::shared_ptr<Login> World::begin_login(std::size_t machine, const std::string& key,
-                                          const std::string& control_path) {
+std::shared_ptr<Login> World::begin_login(const ServerKey& server, const std::string& control_path) {
+    const std::string key = server.text();
     for (const auto& other : logins) {
         if (other->key == key && other->daemon == daemon_life) {
             fail("a second login to " + key + " begins while one is under way");
@@ -151,15 +151,16 @@ std::shared_ptr<Login> World::begin_login(std::size_t machine, const std::string
     }
     auto login = std::make_shared<Login>();
     login->pid = next_pid_++;
-    login->machine = machine;
+    login->machine = hosts.at(server.host);
+    login->server = server;
     login->key = key;
     login->control_path = control_path;
     login->daemon = daemon_life;
     logins.push_back(login);
     note("login begins", key, login->pid);
-    const Machine& server = *machines[machine];
-    const bool refused_at_once = !server.sshd_serves || server.login_failure == ErrorKind::DnsFailure;
-    const Duration takes = refused_at_once ? server.latency : server.login_takes;
+    const Machine& machine = *machines[login->machine];
+    const bool refused_at_once = !machine.sshd_serves || machine.login_failure == ErrorKind::DnsFailure;
+    const Duration takes = refused_at_once ? machine.latency : machine.login_takes;
     clock.after(takes + rng.between(0ms, 50ms), [this, login] { finish_login(login); });
     return login;
 }
@@ -195,6 +196,7 @@ void World::finish_login(const std::shared_ptr<Login>& login) {
     auto process = std::make_unique<Process>();
     process->pid = login->pid;
     process->machine = login->machine;
+    process->server = login->server;
     process->key = login->key;
     process->control_path = login->control_path;
     process->launched_by = login->daemon;

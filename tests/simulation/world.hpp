@@ -14,6 +14,7 @@
 
 #include "daemon/base/event.hpp"
 #include "protocol/errors.hpp"
+#include "protocol/server_key.hpp"
 #include "tests/simulation/rng.hpp"
 #include "tests/simulation/tmux_server.hpp"
 #include "tests/simulation/trace.hpp"
@@ -63,6 +64,7 @@ struct Link {
 struct Process {
     std::uint64_t pid = 0;
     std::size_t machine = 0;
+    ServerKey server;
     std::string key;
     std::string control_path;
     bool alive = true;
@@ -81,6 +83,7 @@ struct Process {
 struct Login {
     std::uint64_t pid = 0;
     std::size_t machine = 0;
+    ServerKey server;
     std::string key;
     std::string control_path;
     std::uint64_t daemon = 0;
@@ -163,7 +166,7 @@ public:
 
     // The local machine.
     [[nodiscard]] Process* listener(const std::string& control_path);
-    std::shared_ptr<Login> begin_login(std::size_t machine, const std::string& key, const std::string& control_path);
+    std::shared_ptr<Login> begin_login(const ServerKey& server, const std::string& control_path);
     void end_login(const std::shared_ptr<Login>& login, std::optional<ErrorKind> failure);
     void kill_logins(const std::string& control_path, bool of_earlier_daemons);
     void used(Process& process);
