@@ -838,7 +838,7 @@ asio::awaitable<void> Connection::probe(bool thorough) {
     const Instant deadline = services_.clock.now() + services_.config.pool.health_timeout;
     const auto [process, path] = co_await (master->check(deadline) && probe_path(thorough, deadline));
     probed_at_ms_ = services_.clock.wall_ms();
-    if (master != master_ || shutting_down_) {
+    if (master != master_ || master->dead() || shutting_down_) {
         co_return;
     }
     if (process && path) {

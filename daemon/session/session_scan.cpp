@@ -245,7 +245,8 @@ void Sessions::adopt(Connection& connection, const tmux::PaneRow& row) {
 }
 
 asio::awaitable<void> Sessions::remove_pane(ConnectionUse connection, std::string pane_id) {
-    if (auto* channel = connection->tmux()) {
+    // What is not saved is the server's to remember: keep_registry() comes back to it.
+    if (auto* channel = connection->tmux(); channel != nullptr && !registry_.unsaved()) {
         (void)co_await channel->request(tmux::kill_pane_command(pane_id), clock_.now() + kScanDeadline);
     }
 }

@@ -128,6 +128,14 @@ asio::awaitable<void> Sessions::keep_registry() {
         co_await stop_.wait_until(clock_.now() + kLook);
         if (registry_.unsaved()) {
             registry_.retry();
+            if (!registry_.unsaved()) {
+                // Panes that were kept because their ends were not saved.
+                for (const auto& [key, connection] : pool_->connections()) {
+                    if (connection->tmux() != nullptr) {
+                        scan(*connection, true);
+                    }
+                }
+            }
         }
         if (registry_.take_found()) {
             auto contents = registry_.load();

@@ -8,10 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "daemon/ssh/ssh_command.hpp"
+#include "daemon/pool/stored_connection.hpp"
 #include "daemon/tmux/tmux_commands.hpp"
 #include "protocol/methods.hpp"
-#include "protocol/server_key.hpp"
 
 namespace cmssh {
 
@@ -25,14 +24,6 @@ struct StoredSession {
     tmux::ServerLife life;                    // of the server's tmux, when it was seen there last
     std::set<int> signals_sent;               // by our kill
     std::optional<std::string> pending_kill;  // "": by tmux, else a signal's name
-};
-
-// A connection that may have a master or sessions: enough to adopt its master, and to log in again, without `ssh -G`.
-struct StoredConnection {
-    ServerKey key;
-    SshRoute route;
-    SshConfigDump dump;
-    std::string control_path;
 };
 
 struct StoredContents {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <functional>
+#include <random>
 
 #include "daemon/pool/pool.hpp"
 #include "tests/unit/fakes/fake_clock.hpp"
@@ -708,6 +709,123 @@ TEST_F(ConnectionHealth, StoppingIsNoReasonToForgetAnything) {
         loop_.run(connection_.shut_down());
     }
     EXPECT_EQ(observer_.no_masters, 0);
+}
+
+// Whatever happens in whatever order: one attempt at a time, one master that takes new work, and none left behind.
+TEST_F(ConnectionHealth, KeepsToOneMasterThroughAThousandRandomEvents) {
+    constexpr int kRuns = 40;
+    constexpr int kEvents = 1000;
+    std::mt19937 random(20240607);
+    const auto any = [&random](std::size_t count) { return static_cast<std::size_t>(random() % count); };
+    std::vector<std::shared_ptr<FakeMaster>> masters;
+    std::vector<Hold> leases;
+    std::vector<Hold> sessions;
+    std::size_t decided = 0;
+    const auto decide = [&](bool good) {
+        if (decided == launcher_.count()) {
+            return;
+        }
+        if (good) {
+            masters.push_back(launcher_.succeed(decided));
+        } else {
+            launcher_.fail(decided, any(4) == 0 ? ErrorKind::AuthFailed : ErrorKind::ConnectTimeout, "no");
+        }
+        ++decided;
+    };
+    const auto living = [&] {
+        std::erase_if(masters, [](const auto& it) { return it->dead(); });
+        return masters.size();
+    };
+    const auto drop_one = [&](std::vector<Hold>& holds) {
+        if (!holds.empty()) {
+            holds.erase(holds.begin() + static_cast<std::ptrdiff_t>(any(holds.size())));
+        }
+    };
+    for (int run = 0; run < kRuns; ++run) {
+        for (int event = 0; event < kEvents; ++event) {
+            const auto master = living() == 0 ? nullptr : masters[any(masters.size())];
+            switch (any(18)) {
+                case 0:
+                    (void)want_up();
+                    break;
+                case 1:
+                    (void)want_tmux();
+                    break;
+                case 2:
+                    (void)loop_.start(connection_.disconnect(false, loop_.now() + 10s));
+                    break;
+                case 3:
+                    (void)loop_.start(connection_.disconnect(any(2) == 0, loop_.now() + 10s));
+                    break;
+                case 4:
+                    leases.emplace_back(connection_, HoldKind::Lease);
+                    break;
+                case 5:
+                    sessions.emplace_back(connection_, HoldKind::Session);
+                    break;
+                case 6:
+                    drop_one(leases);
+                    break;
+                case 7:
+                    drop_one(sessions);
+                    break;
+                case 8:
+                case 9:
+                    decide(true);
+                    break;
+                case 10:
+                    decide(false);
+                    break;
+                case 11:
+                    if (master) {
+                        master->die();
+                    }
+                    break;
+                case 12:
+                    if (master) {
+                        any(2) == 0 ? master->cut_path() : master->join_path();
+                    }
+                    break;
+                case 13:
+                    if (master) {
+                        master->stopped = true;
+                    }
+                    break;
+                case 14:
+                    if (master) {
+                        master->resume();
+                    }
+                    break;
+                case 15:
+                    (void)loop_.start(connection_.check());
+                    break;
+                case 16:
+                    connection_.wake_up();
+                    break;
+                default:
+                    loop_.advance(std::chrono::milliseconds(any(20'000)));
+                    break;
+            }
+            if (any(3) != 0) {
+                loop_.run_ready();
+            }
+            ASSERT_LE(launcher_.count(), decided + 1) << "run " << run << ", event " << event;
+            living();
+            ASSERT_LE(std::count_if(masters.begin(), masters.end(), [](const auto& it) { return it->listens; }), 1)
+                << "run " << run << ", event " << event;
+        }
+        while (decided < launcher_.count()) {
+            decide(any(2) == 0);
+            loop_.run_ready();
+        }
+        leases.clear();
+        sessions.clear();
+        (void)disconnect();
+        loop_.advance(1min);
+        ASSERT_EQ(living(), 0U) << "run " << run;
+        ASSERT_EQ(connection_.refs(), 0);
+        ASSERT_FALSE(connection_.busy()) << "run " << run;
+    }
 }
 
 class ConnectionRestore : public ConnectionTest {

@@ -41,6 +41,7 @@ std::string text(const StoredSession& session) {
     json["ms"] = {session.created_ms, session.ended_ms};
     json["request_id"] = session.request_id;
     json["place"] = {session.place.pane_id, session.place.window_id, session.place.pane_pid};
+    json["life"] = {session.life.boot_id, session.life.tmux};
     json["signals"] = session.signals_sent;
     json["pending"] = session.pending_kill ? Json(*session.pending_kill) : Json();
     return dump_json(json);
@@ -214,6 +215,7 @@ TEST_F(RegistryTest, KeepsEveryField) {
         it.ended_ms = below(2) * 1'700'000'000'000;
         it.request_id = any();
         it.place = {.pane_id = any(), .window_id = any(), .pane_pid = below(1 << 22)};
+        it.life = {.boot_id = any(), .tmux = any()};
         for (int signals = below(4); signals > 0; --signals) {
             it.signals_sent.insert(1 + below(64));
         }
