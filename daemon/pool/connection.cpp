@@ -498,6 +498,7 @@ asio::awaitable<void> Connection::watch_master(std::shared_ptr<Master> master) {
 
 asio::awaitable<void> Connection::end_master(std::shared_ptr<Master> master, Duration grace) {
     drop_tmux();
+    services_.observer.on_unreachable(*this);
     if (master == nullptr) {
         feed(ConnectionMachine::MasterDied{});
         co_return;
@@ -699,6 +700,10 @@ asio::awaitable<Result<Connection::Ready>> Connection::ensure_master(Want want) 
                 }
                 co_return co_await wait_for_login(login_, want, false);
             case State::Draining:
+                if (machine_.ending()) {
+                    break;  // to want it again changes nothing, and would wake all who wait here for ever
+                }
+                [[fallthrough]];
             case State::Idle:
             case State::Backoff:
             case State::NeedsAuth:
