@@ -230,7 +230,8 @@ void Day::begin_daemon() {
 void Day::end_daemon() {
     world_.crash_in = 0;
     daemon_->request_stop();
-    while (daemon_->step()) {
+    constexpr int kMostSteps = 100'000;
+    for (int steps = 0; steps < kMostSteps && daemon_->step(); ++steps) {
     }
     if (!daemon_->stopped()) {
         world_.fail("what is left of the daemon does not end: " + std::to_string(daemon_->calls.size()) + " calls");
@@ -263,11 +264,17 @@ SimDaemon* Day::daemon() {
 }
 
 void Day::settle() {
+    constexpr int kMostSteps = 100'000;
+    int steps = 0;
     while (daemon_ != nullptr && !over()) {
         if (!daemon_->step()) {
             break;
         }
         ++outcome_.steps;
+        if (++steps > kMostSteps) {
+            world_.fail("the daemon spins: it never waits for anything");
+            break;
+        }
         if (!world_.clock.crashed() && world_.crash_is_due()) {
             world_.crash();
         }
@@ -1019,15 +1026,7 @@ Outcome Day::run() {
 
     if (daemon_ != nullptr) {
         world_.crash();
-        daemon_->request_stop();
-        while (daemon_->step()) {
-        }
-        if (daemon_->stopped()) {
-            daemon_.reset();
-        } else {
-            world_.fail("what is left of the daemon does not end");
-            (void)daemon_.release();
-        }
+        end_daemon();
     }
     outcome_.hash = world_.trace.hash();
     outcome_.events = world_.trace.events();
