@@ -129,6 +129,7 @@ asio::awaitable<Result<void>> SimMaster::stop_listening(Instant deadline) {
     if (answered) {
         world_.note("stops listening", process_->key, process_->pid);
         process_->listening = false;
+        world_.used(*process_);
         world_.touch();
         (void)world_.lives();
     }
@@ -211,6 +212,7 @@ void SimMaster::release() {
 }
 
 asio::awaitable<Result<std::shared_ptr<Master>>> SimLauncher::adopt(const LaunchRequest& request) {
+    world_.touch();
     Process* process = world_.listener(request.control_path);
     if (process == nullptr) {
         co_return std::shared_ptr<Master>();
@@ -221,6 +223,7 @@ asio::awaitable<Result<std::shared_ptr<Master>>> SimLauncher::adopt(const Launch
         co_await timer->wait_until(std::min(deadline, world_.clock.now() + 100ms));
     }
     if (process->hung && process->alive) {
+        world_.touch();
         co_return Error{.kind = ErrorKind::ConnectFailed, .message = "the ssh master there does not answer"};
     }
     if (!world_.lives() || !process->alive || !process->listening) {

@@ -219,7 +219,7 @@ void Day::begin_daemon() {
     }
     seen_.clear();
     world_.note("the daemon begins", {}, world_.daemon_life);
-    daemon_ = std::make_unique<SimDaemon>(world_, config_, registry_file_);
+    daemon_ = std::make_unique<SimDaemon>(world_, config_, registry_file_, options_.seed % 16 == 0);
     world_.touch();
     for (auto& start : std::exchange(to_repeat_, {})) {
         call_start(std::move(start));

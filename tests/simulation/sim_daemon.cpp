@@ -6,7 +6,8 @@
 
 namespace cmssh::sim {
 
-SimDaemon::SimDaemon(World& around, const Config& config, const std::string& registry_file)
+SimDaemon::SimDaemon(World& around, const Config& config, const std::string& registry_file,
+                     bool keeps_registry)
     : world(around),
       io(1),
       spawner(world),
@@ -28,7 +29,9 @@ SimDaemon::SimDaemon(World& around, const Config& config, const std::string& reg
     sessions.set_pool(pool);
     sessions.restore(registry.load());
     calls.spawn("left masters", sessions.meet(left_masters()));
-    calls.spawn("registry", sessions.keep_registry());
+    if (keeps_registry) {
+        calls.spawn("registry", sessions.keep_registry());
+    }
 }
 
 // As left_masters() of daemon/app finds them in the runtime directory.

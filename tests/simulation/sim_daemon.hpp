@@ -16,7 +16,8 @@ namespace cmssh::sim {
 
 class SimDaemon {
 public:
-    SimDaemon(World& world, const Config& config, const std::string& registry_file);
+    // keeps_registry: with the task that looks after it every second, which is most of what there is to do in a day.
+    SimDaemon(World& around, const Config& config, const std::string& registry_file, bool keeps_registry);
 
     // Runs one step; false: nothing is ready.
     bool step();

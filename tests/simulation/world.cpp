@@ -234,6 +234,14 @@ void World::kill_logins(const std::string& control_path, bool of_earlier_daemons
 void World::used(Process& process) {
     process.last_use = clock.world();
     watch_persist(process);
+    // One that no longer listens ends with the last of its clients.
+    if (!process.listening) {
+        clock.after(10ms, [this, &process] {
+            if (!process.listening && process.streams.empty() && !process.hung) {
+                kill(process);
+            }
+        });
+    }
 }
 
 // ControlPersist: without a client and a channel it ends by itself.
@@ -304,6 +312,7 @@ void World::set_hung(Process& process, bool hung) {
             step();
         }
         flush(process);
+        used(process);
         for (SimMaster* holder : std::vector<SimMaster*>(process.holders)) {
             holder->tell();
         }
