@@ -174,11 +174,11 @@ asio::awaitable<Result<api::StartResult>> Sessions::start(api::StartParams param
     // Before anything is sent: whatever becomes of this daemon, the session is known.
     registry_.put(*record, Durability::Process);
     auto env = std::move(found->context.env);
-    co_return co_await start_record(std::move(record), params, std::move(env), std::move(caller));
+    co_return co_await start_record(std::move(record), params, std::move(env), Tried::Never, std::move(caller));
 }
 
 asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr record, const api::StartParams& params,
-                                                                 std::map<std::string, std::string> env,
+                                                                 std::map<std::string, std::string> env, Tried tried,
                                                                  Caller caller) {
     tmux::NewSession session;
     session.id = record->view.id;
@@ -206,7 +206,11 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr recor
         if (error.kind == ErrorKind::Cancelled) {
             error.hint = "cmctl connect " + record->view.ctx;
         }
-        if (record->view.state == api::SessionState::Starting && !error.session) {
+        if (tried == Tried::Before && !error.session && error.kind != ErrorKind::BadCwd) {
+            // What became of the earlier try is not known yet.
+            error.session = record->view.id;
+            scan(*record->connection, true);
+        } else if (record->view.state == api::SessionState::Starting && !error.session) {
             // Nothing of it is on the server.
             record->hold = Hold();
             record->connection = nullptr;
@@ -276,7 +280,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_again(RecordPtr record
     }
     registry_.put(*record, Durability::Process);
     auto env = std::move(found->context.env);
-    co_return co_await start_record(std::move(record), params, std::move(env), std::move(caller));
+    co_return co_await start_record(std::move(record), params, std::move(env), Tried::Before, std::move(caller));
 }
 
 asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, tmux::NewSession session,

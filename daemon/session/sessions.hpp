@@ -84,8 +84,10 @@ private:
 
     [[nodiscard]] Result<void> check_start(const api::StartParams& params) const;
     [[nodiscard]] RecordPtr make_record(const api::StartParams& params, const Found& found);
+    enum class Tried { Never, Before };  // whether tmux may have been asked for it already
     asio::awaitable<Result<api::StartResult>> start_record(RecordPtr record, const api::StartParams& params,
-                                                           std::map<std::string, std::string> env, Caller caller);
+                                                           std::map<std::string, std::string> env, Tried tried,
+                                                           Caller caller);
     asio::awaitable<Result<api::StartResult>> repeated_start(RecordPtr record, api::StartParams params, Caller caller);
     asio::awaitable<Result<api::StartResult>> start_again(RecordPtr record, api::StartParams params, Caller caller);
     asio::awaitable<Result<api::StartResult>> start_on(RecordPtr record, tmux::NewSession session,
