@@ -854,6 +854,8 @@ void Day::check_end(const SessionRecord& record) {
             const bool agrees = reason == kRebooted        ? machine.boot > 1 && !same_life
                                 : reason == kTmuxServerGone ? !same_life
                                 : reason == kGone           ? !run->in_tmux
+                                // Nobody can know that it did, where tmux is another and never answered.
+                                : reason == kNeverStarted ? !run->in_tmux && (!same_life || run->by_person)
                                                             : false;
             if (!agrees) {
                 world_.fail(shown(record) + ", and that is not why");
@@ -895,18 +897,22 @@ void Day::inspect_connections() {
         }
         its.since = connection->since();
         world_.note("connection", key + ' ' + std::string(to_string(view.state)));
-        if (view.state != api::ConnectionState::Backoff) {
+        using State = api::ConnectionState;
+        if (view.state != State::Backoff && view.state != State::Failed && view.state != State::NeedsAuth) {
             continue;
         }
-        if (its.up_at && now() - *its.up_at >= 60s) {
+        const bool login_failed = std::exchange(its.logins_seen, its.logins_failed) != its.logins_failed;
+        if (!its.up_at) {
+            its.failures += login_failed ? 0 : 1;  // without a login: a master that was there and was of no use
+        } else if (now() - *its.up_at >= 60s) {
             its.failures = 0;
-        } else if (its.up_at && now() - *its.up_at <= 10s) {
+        } else if (now() - *its.up_at <= 10s) {
             ++its.failures;
         }
-        if (!its.up_at && std::exchange(its.logins_seen, its.logins_failed) == its.logins_failed) {
-            ++its.failures;  // without a login: a master that was there and was of no use
-        }
         its.up_at.reset();
+        if (view.state != State::Backoff) {
+            continue;
+        }
         const auto& pool = config_.pool;
         const double longest = std::min(static_cast<double>(pool.backoff_max.count()),
                                         static_cast<double>(pool.backoff_initial.count()) * std::pow(2, its.failures));
