@@ -107,7 +107,7 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record
     registry_.put(*record, Durability::Process);
     // tmux may have it without our having been told so: its pane is then the session's only one.
     const bool confirmed = !record->place.pane_id.empty();
-    const std::string pane = confirmed ? record->place.pane_id : '=' + record->view.id + ':';
+    const std::string pane = tmux::pane_target(record->view.id, record->place);
     std::vector<std::string> lines = {tmux::show_command(record->view.id), tmux::capture_command(pane),
                                       tmux::kill_session_command(record->view.id)};
     const auto replies = co_await channel.request_all(std::move(lines), clock_.now() + kKillDeadline);

@@ -139,6 +139,9 @@ Sessions::RecordPtr Sessions::make_record(const api::StartParams& params, const 
     record->request_id = params.request_id.value_or("");
     record->connection = &*found.connection;
     record->hold = Hold(*found.connection, HoldKind::Session);
+    if (const auto* channel = found.connection->tmux()) {
+        record->life = channel->life();
+    }
     record->being_started = true;
     return record;
 }
@@ -197,7 +200,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr recor
     want.auth_sock = params.auth_sock;
     want.progress = [progress = caller.progress, ctx = record->view.ctx,
                      server = record->view.server.key](std::string_view phase) { progress(ctx, server, phase); };
-    auto started = co_await start_on(record, std::move(session), std::move(want), std::move(caller));
+    auto started = co_await start_on(record, std::move(session), std::move(want), tried, std::move(caller));
     record->being_started = false;
     if (!started) {
         Error error = std::move(started).error();
@@ -284,7 +287,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_again(RecordPtr record
 }
 
 asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, tmux::NewSession session,
-                                                             Connection::Want want, Caller caller) {
+                                                             Connection::Want want, Tried tried, Caller caller) {
     Connection& connection = *record->connection;
     auto ready = co_await connection.ensure_tmux(std::move(want));
     if (!ready) {
@@ -295,6 +298,20 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
         co_return Error{.kind = ErrorKind::Cancelled, .message = "the caller is gone"};
     }
     TmuxChannel& channel = *ready->channel;
+    const tmux::ServerLife life = channel.life();
+    if (tried == Tried::Before && !record->life.tmux.empty() && record->life.tmux != life.tmux) {
+        // It may have run in the tmux that was there then: to run it in this one could be the second time.
+        end(*record, api::SessionState::Lost, std::string(why_gone(record->life, life)));
+        api::StartResult result;
+        result.session = record->view;
+        result.connection = connection.describe();
+        result.reused = ready->reused;
+        co_return result;
+    }
+    if (record->life != life) {
+        record->life = life;
+        registry_.put(*record, Durability::Process);
+    }
     if (session.note.cwd) {
         const auto& cwd = *session.note.cwd;
         if (!cwd.starts_with('/') && channel.remote_home().empty()) {
@@ -303,7 +320,6 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
         }
         session.directory = directory_on_server(cwd, channel.remote_home());
     }
-    const tmux::ServerLife life = channel.life();
     auto commands = tmux::start_commands(config_.sessions, connection.ownership(), session);
     if (!session.directory.empty()) {
         commands.push_back(tmux::pane_directory_command(session.id));
@@ -326,7 +342,6 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
         co_return error;
     }
     record->place = std::move(*place);
-    record->life = life;
     if (!session.directory.empty()) {
         const auto& seen = replies.back();
         const std::string path = seen && !seen->empty() ? seen->front() : std::string();

@@ -91,7 +91,7 @@ private:
     asio::awaitable<Result<api::StartResult>> repeated_start(RecordPtr record, api::StartParams params, Caller caller);
     asio::awaitable<Result<api::StartResult>> start_again(RecordPtr record, api::StartParams params, Caller caller);
     asio::awaitable<Result<api::StartResult>> start_on(RecordPtr record, tmux::NewSession session,
-                                                       Connection::Want want, Caller caller);
+                                                       Connection::Want want, Tried tried, Caller caller);
     asio::awaitable<Result<tmux::Started>> find_started(RecordPtr record);
     asio::awaitable<Result<void>> check_directory(RecordPtr record, std::string directory, std::string seen);
     [[nodiscard]] api::KillResult pending_kill(SessionRecord& record, std::string signal, const std::string& why);
@@ -107,7 +107,7 @@ private:
     asio::awaitable<void> finish(RecordPtr record, Connection& connection, tmux::PaneRow row);
     void set_running(SessionRecord& record, Connection& connection, const tmux::PaneRow& row);
     void adopt(Connection& connection, const tmux::PaneRow& row);
-    asio::awaitable<void> remove_pane(ConnectionUse connection, std::string pane_id);
+    asio::awaitable<void> remove_pane(ConnectionUse connection, std::string pane);
     asio::awaitable<void> carry_out_kill(RecordPtr record);
     void end(SessionRecord& record, api::SessionState state, std::optional<std::string> reason,
              std::optional<std::string> screen = std::nullopt);

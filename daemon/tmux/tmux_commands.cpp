@@ -331,12 +331,16 @@ std::string server_life_command() {
     return "display-message -p '#{pid} #{start_time}'";
 }
 
-std::string capture_command(std::string_view pane_id) {
-    return "capture-pane -p -e -J -S - -t " + quote(pane_id);
+std::string pane_target(std::string_view session_id, const Started& place) {
+    return place.pane_id.empty() ? target(session_id) : target(session_id) + place.window_id + '.' + place.pane_id;
 }
 
-std::string pane_state_command(std::string_view pane_id) {
-    return "display-message -p -t " + quote(pane_id) + " '#{pane_dead} #{cursor_x}'";
+std::string capture_command(std::string_view pane) {
+    return "capture-pane -p -e -J -S - -t " + quote(pane);
+}
+
+std::string pane_state_command(std::string_view pane) {
+    return "display-message -p -t " + quote(pane) + " '#{pane_dead} #{cursor_x}'";
 }
 
 std::optional<PaneState> parse_pane_state(const std::vector<std::string>& lines) {
@@ -360,8 +364,8 @@ std::string kill_session_command(std::string_view session_id) {
     return "kill-session -t " + quote('=' + std::string(session_id));
 }
 
-std::string kill_pane_command(std::string_view pane_id) {
-    return "kill-pane -t " + quote(pane_id);
+std::string kill_pane_command(std::string_view pane) {
+    return "kill-pane -t " + quote(pane);
 }
 
 std::string try_directory_command(std::string_view directory) {

@@ -35,8 +35,8 @@ struct ServerLife {
 
 // The command line that opens the channel, for the login shell of the server's user, whichever that is: one line,
 // nothing in it that sh, csh or fish would expand outside its quotes. It prints `token tmux VERSION`, `token boot ID`
-// and `token home DIR` and then becomes `tmux -C`, or prints `token missing` where there is no tmux, neither in PATH nor in a login
-// shell's.
+// and `token home DIR` and then becomes `tmux -C`, or prints `token missing` where there is no tmux, neither in PATH
+// nor in a login shell's.
 [[nodiscard]] std::string open_command(const SessionsConfig& config, const Ownership& ownership,
                                        std::string_view token);
 
@@ -95,10 +95,13 @@ struct PaneRow {
 // Asks which tmux server this is: the ServerLife's `tmux`.
 [[nodiscard]] std::string server_life_command();
 
+// A pane of a session, and of no other: a tmux that was begun anew gives the same ids again. Where the place is not
+// known, the session's own.
+[[nodiscard]] std::string pane_target(std::string_view session_id, const Started& place);
 // A pane's scrollback and screen with escape sequences, lines that were wrapped put together again.
-[[nodiscard]] std::string capture_command(std::string_view pane_id);
+[[nodiscard]] std::string capture_command(std::string_view pane);
 // Whether the program that writes there has ended, and where the next character goes.
-[[nodiscard]] std::string pane_state_command(std::string_view pane_id);
+[[nodiscard]] std::string pane_state_command(std::string_view pane);
 struct PaneState {
     bool dead = false;
     int cursor_column = 0;
@@ -110,7 +113,7 @@ struct PaneState {
 [[nodiscard]] std::string collect_status_command();
 
 [[nodiscard]] std::string kill_session_command(std::string_view session_id);
-[[nodiscard]] std::string kill_pane_command(std::string_view pane_id);
+[[nodiscard]] std::string kill_pane_command(std::string_view pane);
 
 // A command line for a channel of its own: exits 0 where the server's user can enter the directory.
 [[nodiscard]] std::string try_directory_command(std::string_view directory);
