@@ -27,9 +27,7 @@ public:
     Duration between(Duration low, Duration high) {
         return low + std::chrono::duration_cast<Duration>((high - low) * unit());
     }
-    Duration exponential(Duration mean) {
-        return std::chrono::duration_cast<Duration>(mean * -std::log(1.0 - unit()));
-    }
+    Duration exponential(Duration mean) { return std::chrono::duration_cast<Duration>(mean * -std::log(1.0 - unit())); }
 
 private:
     std::uint64_t state_;

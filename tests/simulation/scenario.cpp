@@ -22,6 +22,9 @@ namespace {
 using namespace std::chrono_literals;
 using api::SessionState;
 
+// From ssh's login to the connection's being up: it takes the tmux channel too.
+constexpr Duration kLongestLogin = 16s;
+
 // What the people know of a start.
 struct Start {
     std::string tag;
@@ -60,9 +63,9 @@ private:
         Duration at;
     };
     struct Key {
-        int calls = 0;           // under way, that may want a login
+        int calls = 0;  // under way, that may want a login
         bool needs_person = false;
-        int failures = 0;        // in a row
+        int failures = 0;  // in a row
         std::optional<Duration> up_at;
         std::uint64_t logins_failed = 0;
         std::uint64_t logins_seen = 0;
@@ -87,8 +90,7 @@ private:
     void call_start(std::shared_ptr<Start> start);
     asio::awaitable<void> do_start(std::shared_ptr<Start> start, std::string key);
     void kill_one();
-    asio::awaitable<void> do_kill(std::string session, std::string key, std::optional<std::string> signal,
-                                  bool forget);
+    asio::awaitable<void> do_kill(std::string session, std::string key, std::optional<std::string> signal, bool forget);
     asio::awaitable<void> do_wait(std::string session, std::optional<std::int64_t> timeout_ms);
     asio::awaitable<void> do_logs(std::string session, std::string key);
     asio::awaitable<void> do_connect(std::string ctx, std::string key);
@@ -98,7 +100,9 @@ private:
     void list_all();
     [[nodiscard]] std::string any_session(bool running_only);
     [[nodiscard]] std::string any_ctx() { return contexts_[world_.rng.below(contexts_.size())]; }
-    [[nodiscard]] std::string key_of_ctx(const std::string& ctx) const { return "sim@" + config_.contexts.at(ctx).host + ":22"; }
+    [[nodiscard]] std::string key_of_ctx(const std::string& ctx) const {
+        return "sim@" + config_.contexts.at(ctx).host + ":22";
+    }
     [[nodiscard]] Caller caller();
 
     // What fails.
@@ -150,8 +154,8 @@ Day::Day(const Options& options)
     registry_file_ = options_.directory + "/registry.db";
 
     Rng& rng = world_.rng;
-    config_.pool.health_interval =
-        std::chrono::duration_cast<std::chrono::milliseconds>(rng.chance(0.15) ? Duration(15s) : rng.between(30s, 5min));
+    config_.pool.health_interval = std::chrono::duration_cast<std::chrono::milliseconds>(
+        rng.chance(0.15) ? Duration(15s) : rng.between(30s, 5min));
     config_.pool.unhealthy_after = 1 + static_cast<int>(rng.below(3));
     const std::array<Duration, 4> persists = {5s, 60s, 10min, 2h};
     config_.pool.control_persist =
@@ -159,7 +163,7 @@ Day::Day(const Options& options)
     config_.pool.max_concurrent_connects = 1 + static_cast<int>(rng.below(4));
     config_.sessions.keep_ended = 4h;
     world_.control_persist = std::max<Duration>(*config_.pool.control_persist, 5s);
-    const std::array<std::optional<Duration>, 3> keepalives = {60s, 10min, std::nullopt};
+    const std::array<Duration, 3> keepalives = {60s, 60s, 10min};
     world_.keepalive = keepalives[rng.below(keepalives.size())];
     constexpr std::array kNames = {"alpha", "beta", "gamma"};
     const std::size_t count = 2 + rng.below(2);
@@ -247,7 +251,9 @@ void Day::end_daemon() {
 void Day::restart_later() {
     Rng& rng = world_.rng;
     const double how = rng.unit();
-    const Duration later = how < 0.7 ? rng.between(0s, 2s) : how < 0.95 ? rng.between(0s, 2min) : rng.between(0s, 20min);
+    const Duration later = how < 0.7    ? rng.between(0s, 2s)
+                           : how < 0.95 ? rng.between(0s, 2min)
+                                        : rng.between(0s, 20min);
     restarting_ = true;
     world_.clock.after(later, [this, life = world_.daemon_life] {
         if (restarting_ && daemon_ == nullptr && life == world_.daemon_life) {
@@ -432,7 +438,9 @@ asio::awaitable<void> Day::do_start(std::shared_ptr<Start> start, std::string ke
     }
     start->session = started->session.id;
     world_.note("started", start->tag + ' ' + start->session);
-    if (world_.executions(start->tag) != 1) {
+    if (started->session.state == SessionState::Lost && world_.executions(start->tag) == 0) {
+        world_.note("not started again", start->tag);
+    } else if (world_.executions(start->tag) != 1) {
         world_.fail("the start " + start->tag + " was answered, and executed " +
                     std::to_string(world_.executions(start->tag)) + " times");
     } else if (const Run* run = world_.run_of(start->session); run == nullptr || run->tag != start->tag) {
@@ -659,7 +667,8 @@ void Day::fault() {
         case 10:
             if (!machine.tmux_stalls) {
                 world_.set_tmux_stalls(machine, true);
-                world_.clock.after(rng.between(100ms, 40s), [this, &machine] { world_.set_tmux_stalls(machine, false); });
+                world_.clock.after(rng.between(100ms, 40s),
+                                   [this, &machine] { world_.set_tmux_stalls(machine, false); });
             }
             return;
         case 11:
@@ -815,7 +824,10 @@ void Day::check_end(const SessionRecord& record) {
         if (record.view.state == SessionState::Killed && wish.kill) {
             return;
         }
-        if (record.view.state != SessionState::Lost || (reason != kNeverStarted && reason != kForgotten)) {
+        // Whether it was about to run in an earlier tmux can't be known.
+        const bool agrees =
+            reason == kNeverStarted || reason == kForgotten || reason == kRebooted || reason == kTmuxServerGone;
+        if (record.view.state != SessionState::Lost || !agrees) {
             world_.fail(shown(record) + ", and never ran");
         }
         return;
@@ -851,12 +863,12 @@ void Day::check_end(const SessionRecord& record) {
         case SessionState::Lost: {
             const Machine& machine = *world_.machines[run->machine];
             const bool same_life = machine.tmux != nullptr && machine.tmux->life() == run->life;
-            const bool agrees = reason == kRebooted        ? machine.boot > 1 && !same_life
+            const bool agrees = reason == kRebooted         ? machine.boot > 1 && !same_life
                                 : reason == kTmuxServerGone ? !same_life
                                 : reason == kGone           ? !run->in_tmux
                                 // Nobody can know that it did, where tmux is another and never answered.
                                 : reason == kNeverStarted ? !run->in_tmux && (!same_life || run->by_person)
-                                                            : false;
+                                                          : false;
             if (!agrees) {
                 world_.fail(shown(record) + ", and that is not why");
             }
@@ -904,9 +916,9 @@ void Day::inspect_connections() {
         const bool login_failed = std::exchange(its.logins_seen, its.logins_failed) != its.logins_failed;
         if (!its.up_at) {
             its.failures += login_failed ? 0 : 1;  // without a login: a master that was there and was of no use
-        } else if (now() - *its.up_at >= 60s) {
+        } else if (now() - *its.up_at >= kLongestLogin + 60s) {
             its.failures = 0;
-        } else if (now() - *its.up_at <= 10s) {
+        } else if (now() - *its.up_at <= kLongestLogin + 10s) {
             ++its.failures;
         }
         its.up_at.reset();

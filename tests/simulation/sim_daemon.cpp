@@ -6,8 +6,7 @@
 
 namespace cmssh::sim {
 
-SimDaemon::SimDaemon(World& around, const Config& config, const std::string& registry_file,
-                     bool keeps_registry)
+SimDaemon::SimDaemon(World& around, const Config& config, const std::string& registry_file, bool keeps_registry)
     : world(around),
       io(1),
       spawner(world),

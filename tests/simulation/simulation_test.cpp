@@ -62,16 +62,19 @@ TEST(Simulation, HoldsWhatMustBeTrue) {
         }
     }
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
-    std::printf("seeds %llu to %llu: %.1f s, %llu starts, %llu executions, %llu logins, %llu faults, %llu crashes, %llu steps\n",
-                static_cast<unsigned long long>(arguments.first),
-                static_cast<unsigned long long>(arguments.first + arguments.count - 1), took.count(),
-                static_cast<unsigned long long>(sum.starts), static_cast<unsigned long long>(sum.executions),
-                static_cast<unsigned long long>(sum.logins), static_cast<unsigned long long>(sum.faults),
-                static_cast<unsigned long long>(sum.crashes), static_cast<unsigned long long>(sum.steps));
+    std::printf(
+        "seeds %llu to %llu: %.1f s, %llu starts, %llu executions, %llu logins, %llu faults, %llu crashes, %llu "
+        "steps\n",
+        static_cast<unsigned long long>(arguments.first),
+        static_cast<unsigned long long>(arguments.first + arguments.count - 1), took.count(),
+        static_cast<unsigned long long>(sum.starts), static_cast<unsigned long long>(sum.executions),
+        static_cast<unsigned long long>(sum.logins), static_cast<unsigned long long>(sum.faults),
+        static_cast<unsigned long long>(sum.crashes), static_cast<unsigned long long>(sum.steps));
 }
 
 TEST(Simulation, IsTheSameForTheSameSeed) {
-    for (std::uint64_t seed = arguments.first; seed < arguments.first + std::min<std::uint64_t>(arguments.count, 3); ++seed) {
+    for (std::uint64_t seed = arguments.first; seed < arguments.first + std::min<std::uint64_t>(arguments.count, 3);
+         ++seed) {
         const Outcome one = simulate(seed);
         const Outcome other = simulate(seed);
         EXPECT_EQ(one.hash, other.hash) << "seed " << seed;
@@ -117,7 +120,8 @@ int run(int argc, char** argv) {
             return 2;
         }
     }
-    spdlog::set_default_logger(std::make_shared<spdlog::logger>("daemon", std::make_shared<spdlog::sinks::stdout_sink_st>()));
+    spdlog::set_default_logger(
+        std::make_shared<spdlog::logger>("daemon", std::make_shared<spdlog::sinks::stdout_sink_st>()));
     spdlog::set_pattern("              . %l %v");
     spdlog::set_level(arguments.trace ? spdlog::level::debug : spdlog::level::off);
     if (!arguments.one) {

@@ -39,7 +39,8 @@ std::vector<std::string> split_words(std::string_view line) {
                     if (at < line.size() && line[at] == 'n') {
                         word += '\n';
                     } else if (at + 2 < line.size() && line[at] >= '0' && line[at] <= '3') {
-                        word += static_cast<char>((line[at] - '0') * 64 + (line[at + 1] - '0') * 8 + line[at + 2] - '0');
+                        word +=
+                            static_cast<char>((line[at] - '0') * 64 + (line[at + 1] - '0') * 8 + line[at + 2] - '0');
                         at += 2;
                     } else if (at < line.size()) {
                         word += line[at];
@@ -206,7 +207,7 @@ TmuxServer::Reply TmuxServer::run(ControlClient& client, std::string_view line) 
     }
     if (name == "capture-pane") {
         const std::string& target = *option(words, "-t");
-        const Session* session = target.starts_with('=') ? find(target) : find_pane(target);
+        const Session* session = find_pane(target);
         if (session == nullptr) {
             return {false, "can't find pane: " + target + '\n'};
         }
@@ -286,7 +287,7 @@ TmuxServer::Reply TmuxServer::list_panes(const std::vector<std::string>& words) 
 TmuxServer::Reply TmuxServer::display(const std::vector<std::string>& words) {
     const Session* session = nullptr;
     if (const std::string* target = option(words, "-t")) {
-        session = target->starts_with('%') ? find_pane(*target) : find(*target);
+        session = find_pane(*target);
         if (session == nullptr) {
             return {false, "can't find pane: " + *target + '\n'};
         }
@@ -306,7 +307,15 @@ TmuxServer::Session* TmuxServer::find(std::string_view target) {
     return found == sessions_.end() ? nullptr : &found->second;
 }
 
+// =NAME:@WINDOW.%PANE, all of which must fit, or =NAME:
 TmuxServer::Session* TmuxServer::find_pane(std::string_view pane) {
+    if (pane.starts_with('=')) {
+        const auto colon = pane.find(':');
+        Session* session = find(pane.substr(0, colon));
+        const std::string_view rest = pane.substr(colon + 1);
+        const bool fits = session != nullptr && (rest.empty() || rest == session->pane.window + '.' + session->pane.id);
+        return fits ? session : nullptr;
+    }
     if (!pane.starts_with('%')) {
         throw std::runtime_error("tmux would take the keeper's pane for '" + std::string(pane) + "'");
     }

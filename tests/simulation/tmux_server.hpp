@@ -19,11 +19,11 @@ namespace cmssh::sim {
 struct Run {
     enum class End {
         None,
-        Exited,      // with `code`
-        Signalled,   // by `signal`
-        HungUp,      // its session was killed
-        TmuxGone,    // with its tmux server
-        Rebooted,    // with the machine
+        Exited,     // with `code`
+        Signalled,  // by `signal`
+        HungUp,     // its session was killed
+        TmuxGone,   // with its tmux server
+        Rebooted,   // with the machine
     };
     std::string tag;  // of the start that asked for it
     std::string session;
@@ -34,8 +34,8 @@ struct Run {
     Duration ended{};
     int code = 0;
     int signal = 0;
-    bool in_tmux = true;      // its pane is there, dead or alive
-    bool by_person = false;   // killed by somebody who is not us
+    bool in_tmux = true;     // its pane is there, dead or alive
+    bool by_person = false;  // killed by somebody who is not us
     bool ignores_hup = false;
     std::int64_t pid = 0;
     [[nodiscard]] bool alive_in_tmux() const { return in_tmux && end == End::None; }

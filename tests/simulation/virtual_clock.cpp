@@ -51,9 +51,8 @@ struct VirtualClock::Begin {
         timer->number_ = number;
         auto cancellation = asio::get_associated_cancellation_slot(handler);
         if (cancellation.is_connected()) {
-            cancellation.assign([&clock, index, number](asio::cancellation_type /*type*/) {
-                clock.finish(index, number, false);
-            });
+            cancellation.assign(
+                [&clock, index, number](asio::cancellation_type /*type*/) { clock.finish(index, number, false); });
         }
         Slot& slot = clock.slots_[index];
         slot.number = number;
@@ -68,8 +67,7 @@ struct VirtualClock::Begin {
 };
 
 asio::awaitable<bool> VirtualClock::VirtualTimer::wait_until(Instant deadline) {
-    return asio::async_initiate<const asio::use_awaitable_t<>, void(bool)>(
-        Begin{this}, asio::use_awaitable, deadline);
+    return asio::async_initiate<const asio::use_awaitable_t<>, void(bool)>(Begin{this}, asio::use_awaitable, deadline);
 }
 
 std::unique_ptr<Timer> VirtualClock::make_timer() {

@@ -36,7 +36,8 @@ std::string decode_script(const std::string& command) {
     std::string script;
     for (std::size_t i = at + mark.size(); i + 1 < command.size(); ++i) {
         if (command[i] == '\\' && command[i + 1] == '0') {
-            script += static_cast<char>((command[i + 2] - '0') * 64 + (command[i + 3] - '0') * 8 + command[i + 4] - '0');
+            script +=
+                static_cast<char>((command[i + 2] - '0') * 64 + (command[i + 3] - '0') * 8 + command[i + 4] - '0');
             i += 4;
         } else {
             script += command[i];
@@ -114,6 +115,9 @@ Run& World::executed(Machine& machine, const Program& program, const std::string
     of_session.push_back(runs.size());
     runs.push_back(std::move(run));
     touch();
+    if (of_session.size() > 1 && runs[of_session[of_session.size() - 2]].by_person) {
+        return runs.back();  // nobody can know that it was there
+    }
     if (of_session.size() > 1) {
         fail("the session " + session + " was executed twice");
     }
@@ -339,9 +343,8 @@ bool World::passes(const Process& process) const {
 void World::send_up(Process& process, std::function<void()> arrived) {
     const Duration at = std::max(clock.world() + machines[process.machine]->latency, process.link.last_up);
     process.link.last_up = at;
-    clock.after(at - clock.world(), [this, &process, arrived = std::move(arrived)]() mutable {
-        arrive_up(process, std::move(arrived));
-    });
+    clock.after(at - clock.world(),
+                [this, &process, arrived = std::move(arrived)]() mutable { arrive_up(process, std::move(arrived)); });
 }
 
 void World::arrive_up(Process& process, std::function<void()> arrived) {
@@ -358,9 +361,8 @@ void World::arrive_up(Process& process, std::function<void()> arrived) {
 void World::send_down(Process& process, std::function<void()> arrived) {
     const Duration at = std::max(clock.world() + machines[process.machine]->latency, process.link.last_down);
     process.link.last_down = at;
-    clock.after(at - clock.world(), [this, &process, arrived = std::move(arrived)]() mutable {
-        arrive_down(process, std::move(arrived));
-    });
+    clock.after(at - clock.world(),
+                [this, &process, arrived = std::move(arrived)]() mutable { arrive_down(process, std::move(arrived)); });
 }
 
 void World::arrive_down(Process& process, std::function<void()> arrived) {
@@ -593,9 +595,7 @@ void World::close_client(const StreamPtr& stream) {
     touch();
     std::erase(process.streams, stream);
     used(process);
-    locally(process, [this, stream] {
-        send_up(*stream->process, [this, stream] { forget_at_server(stream); });
-    });
+    locally(process, [this, stream] { send_up(*stream->process, [this, stream] { forget_at_server(stream); }); });
 }
 
 void World::forget_at_server(const StreamPtr& stream) {
@@ -680,7 +680,9 @@ void World::serve_tmux(const StreamPtr& stream, const std::string& script) {
             other->exit("");
         }
     }
-    client.send = [this, its = std::weak_ptr<Stream>(stream)](std::string bytes) { print(its.lock(), std::move(bytes)); };
+    client.send = [this, its = std::weak_ptr<Stream>(stream)](std::string bytes) {
+        print(its.lock(), std::move(bytes));
+    };
     client.exit = [this, its = std::weak_ptr<Stream>(stream)](const std::string& why) {
         // The client, and this function with it, is gone at the end.
         World& world = *this;

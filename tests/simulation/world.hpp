@@ -50,8 +50,8 @@ using StreamPtr = std::shared_ptr<Stream>;
 
 // One TCP connection: in order both ways; what does not get through is sent again until it does.
 struct Link {
-    bool blackholed = false;  // forgotten by something on the way: this one never works again
-    bool reset = false;       // the server knows nothing of it any more
+    bool blackholed = false;   // forgotten by something on the way: this one never works again
+    bool reset = false;        // the server knows nothing of it any more
     Duration stalled_until{};  // TCP comes back later than the path does
     Duration last_up{};
     Duration last_down{};
@@ -73,8 +73,8 @@ struct Process {
     Duration last_use{};
     bool persist_watched = false;
     Link link;
-    std::vector<StreamPtr> streams;  // open on the client's side
-    std::vector<StreamPtr> served;   // open on the server's side
+    std::vector<StreamPtr> streams;           // open on the client's side
+    std::vector<StreamPtr> served;            // open on the server's side
     std::deque<std::function<void()>> inbox;  // of one that hangs
     std::vector<SimMaster*> holders;
     std::uint64_t launched_by = 0;  // which life of the daemon
