@@ -66,7 +66,7 @@ private:
         int calls = 0;  // under way, that may want a login
         bool needs_person = false;
         int failures = 0;  // in a row
-        std::optional<Duration> up_at;
+        std::optional<Instant> up_at;
         std::uint64_t logins_failed = 0;
         std::uint64_t logins_seen = 0;
         Instant since{};
@@ -107,6 +107,7 @@ private:
 
     // What fails.
     void fault();
+    void expect_stop(std::uint64_t life, Instant by);
     void heal();
     Machine& any_machine() { return *world_.machines[world_.rng.below(world_.machines.size())]; }
     Process* any_process();
@@ -204,7 +205,7 @@ Day::Day(const Options& options)
         Key& its = keys_[key];
         if (!failure) {
             its.needs_person = false;
-            its.up_at = now();
+            its.up_at = world_.clock.now();
             return;
         }
         its.needs_person = needs_a_person(*failure);
@@ -686,11 +687,7 @@ void Day::fault() {
             if (daemon_ != nullptr && !daemon_->stopping() && !world_.clock.crashed()) {
                 world_.note("the daemon is asked to stop");
                 daemon_->request_stop();
-                world_.clock.after(2min, [this, life = world_.daemon_life] {
-                    if (daemon_ != nullptr && life == world_.daemon_life) {
-                        world_.fail("the daemon does not stop");
-                    }
-                });
+                expect_stop(world_.daemon_life, world_.clock.now() + 2min);
             }
             return;
         case 15:
@@ -723,6 +720,19 @@ void Day::fault() {
         default:
             return;
     }
+}
+
+void Day::expect_stop(std::uint64_t life, Instant by) {
+    world_.clock.after(by - world_.clock.now(), [this, life, by] {
+        if (daemon_ == nullptr || life != world_.daemon_life) {
+            return;
+        }
+        if (world_.clock.now() >= by) {
+            world_.fail("the daemon does not stop");
+        } else {
+            expect_stop(life, by);  // the machine slept meanwhile
+        }
+    });
 }
 
 void Day::heal() {
@@ -916,9 +926,9 @@ void Day::inspect_connections() {
         const bool login_failed = std::exchange(its.logins_seen, its.logins_failed) != its.logins_failed;
         if (!its.up_at) {
             its.failures += login_failed ? 0 : 1;  // without a login: a master that was there and was of no use
-        } else if (now() - *its.up_at >= kLongestLogin + 60s) {
+        } else if (world_.clock.now() - *its.up_at >= kLongestLogin + 60s) {
             its.failures = 0;
-        } else if (now() - *its.up_at <= kLongestLogin + 10s) {
+        } else if (world_.clock.now() - *its.up_at <= kLongestLogin + 10s) {
             ++its.failures;
         }
         its.up_at.reset();
