@@ -504,6 +504,7 @@ asio::awaitable<void> Connection::watch_master(std::shared_ptr<Master> master) {
 
 asio::awaitable<void> Connection::end_master(std::shared_ptr<Master> master, Duration grace) {
     drop_tmux();
+    services_.observer.on_unreachable(*this);
     if (master == nullptr) {
         feed(ConnectionMachine::MasterDied{});
         co_return;
@@ -681,7 +682,8 @@ asio::awaitable<std::optional<std::int64_t>> Connection::make_spare() {
         co_return std::nullopt;
     }
     spare_made_with_ = services_.config.sessions;
-    auto commands = tmux::make_spare_commands(services_.config.sessions, ownership(), newest_sessions_);
+    auto commands =
+        tmux::make_spare_commands(services_.config.sessions, ownership(), newest_sessions_, channel->version());
     const auto replies = co_await channel->request_all(std::move(commands), services_.clock.now() + kSpareDeadline);
     co_return tmux::parse_spare(replies);
 }
@@ -738,6 +740,10 @@ asio::awaitable<Result<Connection::Ready>> Connection::ensure_master(Want want) 
                 }
                 co_return co_await wait_for_login(login_, want, false);
             case State::Draining:
+                if (machine_.ending()) {
+                    break;  // to want it again changes nothing, and would wake all who wait here for ever
+                }
+                [[fallthrough]];
             case State::Idle:
             case State::Backoff:
             case State::NeedsAuth:

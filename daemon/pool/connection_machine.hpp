@@ -78,6 +78,8 @@ public:
     [[nodiscard]] Action on(const Event& event, const MachineSettings& settings, Instant now, double unit_random);
 
     [[nodiscard]] State state() const { return state_; }
+    // Its master was told to end: MasterDied is to come.
+    [[nodiscard]] bool ending() const { return ending_; }
     [[nodiscard]] Instant since() const { return since_; }
     // When TimeCame is due: the end of the linger (up) or the next attempt (backoff).
     [[nodiscard]] std::optional<Instant> deadline() const { return deadline_; }

@@ -58,19 +58,18 @@ bool may_come_back(const KnownSession& session) {
 }
 
 std::string_view why_it_is_missing(const KnownSession& session, const tmux::ServerLife& now) {
-    if (session.pane_id.empty()) {
-        return kNeverStarted;
+    if (!session.life.tmux.empty() && session.life != now) {
+        return why_gone(session.life, now);
     }
-    if (!session.life.boot_id.empty() && !now.boot_id.empty() && session.life.boot_id != now.boot_id) {
-        return kRebooted;
-    }
-    if (!session.life.tmux.empty() && session.life.tmux != now.tmux) {
-        return kTmuxServerGone;
-    }
-    return kGone;
+    return session.pane_id.empty() ? kNeverStarted : kGone;
 }
 
 }  // namespace
+
+std::string_view why_gone(const tmux::ServerLife& then, const tmux::ServerLife& now) {
+    const bool rebooted = !then.boot_id.empty() && !now.boot_id.empty() && then.boot_id != now.boot_id;
+    return rebooted ? kRebooted : kTmuxServerGone;
+}
 
 std::vector<Action> reconcile(const std::vector<KnownSession>& known, const Listing& listing) {
     std::map<std::string_view, const KnownSession*> by_id;
@@ -95,7 +94,7 @@ std::vector<Action> reconcile(const std::vector<KnownSession>& known, const List
                 actions.emplace_back(AwaitStatus{});
             }
         } else if (api::ended(session.state) && !may_come_back(session)) {
-            actions.emplace_back(RemovePane{row->place.pane_id});
+            actions.emplace_back(RemovePane{row->session_id, row->place});
         } else {
             about_pane(*row, session.kill_pending, actions);
         }

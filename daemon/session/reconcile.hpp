@@ -19,12 +19,15 @@ inline constexpr std::string_view kRebooted = "the server was rebooted";
 inline constexpr std::string_view kTmuxServerGone = "the tmux server that had it is gone";
 inline constexpr std::string_view kGone = "it is gone from the server's tmux";
 
+// Why nothing is left of what was in another life of the server's tmux.
+[[nodiscard]] std::string_view why_gone(const tmux::ServerLife& then, const tmux::ServerLife& now);
+
 // What is known here of one session on the server, as far as it decides.
 struct KnownSession {
     std::string id;
     api::SessionState state = api::SessionState::Running;
     std::string pane_id;          // empty: tmux has never said that it has the session
-    tmux::ServerLife life;        // in which life of the server's tmux it was seen last
+    tmux::ServerLife life;        // in which life of the server's tmux it was asked for, or seen last
     bool being_started = false;   // a call is at it, and decides itself
     bool was_asked_about = true;  // known before the list was asked for: that it is missing means something
     bool forgotten = false;
@@ -58,7 +61,8 @@ struct Finish {
 };
 // Its end is committed already.
 struct RemovePane {
-    std::string pane_id;
+    std::string session_id;
+    tmux::Started place;
 };
 struct Lose {
     std::string id;

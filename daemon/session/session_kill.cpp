@@ -105,7 +105,10 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record
     // Should the answer be lost, a session that is gone was killed by us.
     record->signals_sent.insert(SIGHUP);
     registry_.put(*record, Durability::Process);
-    std::vector<std::string> lines = {tmux::show_command(record->view.id), tmux::capture_command(record->place.pane_id),
+    // tmux may have it without our having been told so: its pane is then the session's only one.
+    const bool confirmed = !record->place.pane_id.empty();
+    const std::string pane = tmux::pane_target(record->view.id, record->place);
+    std::vector<std::string> lines = {tmux::show_command(record->view.id), tmux::capture_command(pane),
                                       tmux::kill_session_command(record->view.id)};
     const auto replies = co_await channel.request_all(std::move(lines), clock_.now() + kKillDeadline);
     api::KillResult result;
@@ -127,14 +130,14 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record
         if (shown) {
             rows = tmux::parse_panes(*shown);
             for (const auto& row : rows) {
-                if (row.place.pane_id == record->place.pane_id) {
+                if (!confirmed || row.place.pane_id == record->place.pane_id) {
                     own = &row;
                 }
             }
         }
         if (own != nullptr && own->dead && !own->status_pending()) {
             end_by_row(*record, *own, clock_offset_ms, std::move(screen));
-        } else if (!killed) {
+        } else if (!killed && confirmed) {
             end(*record, api::SessionState::Lost, std::string(kGone));
         } else {
             end(*record, api::SessionState::Killed, std::nullopt, std::move(screen));

@@ -54,8 +54,8 @@ asio::awaitable<Result<api::LogsResult>> Sessions::logs(api::LogsParams params, 
             error.server = record->view.server.key;
             co_return error;
         }
-        std::vector<std::string> lines = {tmux::pane_state_command(record->place.pane_id),
-                                          tmux::capture_command(record->place.pane_id)};
+        const std::string pane = tmux::pane_target(record->view.id, record->place);
+        std::vector<std::string> lines = {tmux::pane_state_command(pane), tmux::capture_command(pane)};
         auto replies = co_await ready->channel->request_all(std::move(lines), deadline);
         const auto state = replies[0] ? tmux::parse_pane_state(*replies[0]) : std::nullopt;
         if (replies[1] && state) {

@@ -141,7 +141,8 @@ asio::awaitable<bool> Sessions::carry_out(Connection& connection, std::vector<Ac
         } else if (const auto* unknown = std::get_if<Adopt>(&action)) {
             adopt(connection, unknown->row);
         } else if (const auto* remove = std::get_if<RemovePane>(&action)) {
-            tasks_.spawn(connection.key_text(), remove_pane(ConnectionUse(connection), remove->pane_id));
+            tasks_.spawn(connection.key_text(),
+                         remove_pane(ConnectionUse(connection), tmux::pane_target(remove->session_id, remove->place)));
         } else if (const auto* running = std::get_if<SetRunning>(&action)) {
             // Others may have decided while an earlier action waited.
             if (const auto record = table_.by_id(running->id); record != nullptr && !record->being_started) {
@@ -182,9 +183,8 @@ void Sessions::set_running(SessionRecord& record, Connection& connection, const 
     if (record.connection == nullptr) {
         attach_to(record, connection);
     }
-    if (record.place.pane_id.empty()) {
-        record.place = row.place;
-    }
+    // A person may have moved it to another window.
+    record.place = row.place;
     if (TmuxChannel* channel = connection.tmux()) {
         record.life = channel->life();
     }
@@ -204,8 +204,8 @@ asio::awaitable<void> Sessions::finish(RecordPtr record, Connection& connection,
         co_return;  // the scan at the next on_reachable() finds it again
     }
     const auto clock_offset_ms = channel->clock_offset_ms();
-    const auto captured =
-        co_await channel->request(tmux::capture_command(row.place.pane_id), clock_.now() + kCaptureDeadline);
+    const std::string pane = tmux::pane_target(record->view.id, row.place);
+    const auto captured = co_await channel->request(tmux::capture_command(pane), clock_.now() + kCaptureDeadline);
     const bool gone = !captured && captured.error().kind == ErrorKind::TmuxFailed;
     if ((!captured && !gone) || record->being_started) {
         co_return;
@@ -214,7 +214,7 @@ asio::awaitable<void> Sessions::finish(RecordPtr record, Connection& connection,
         record->place = row.place;
         end_by_row(*record, row, clock_offset_ms, captured ? std::optional(joined_lines(*captured)) : std::nullopt);
     }
-    tasks_.spawn(record->view.id, remove_pane(ConnectionUse(connection), row.place.pane_id));
+    tasks_.spawn(record->view.id, remove_pane(ConnectionUse(connection), pane));
 }
 
 void Sessions::adopt(Connection& connection, const tmux::PaneRow& row) {
@@ -244,10 +244,10 @@ void Sessions::adopt(Connection& connection, const tmux::PaneRow& row) {
     log_info(record->view.id, "found on " + connection.key_text());
 }
 
-asio::awaitable<void> Sessions::remove_pane(ConnectionUse connection, std::string pane_id) {
+asio::awaitable<void> Sessions::remove_pane(ConnectionUse connection, std::string pane) {
     // What is not saved is the server's to remember: keep_registry() comes back to it.
     if (auto* channel = connection->tmux(); channel != nullptr && !registry_.unsaved()) {
-        (void)co_await channel->request(tmux::kill_pane_command(pane_id), clock_.now() + kScanDeadline);
+        (void)co_await channel->request(tmux::kill_pane_command(pane), clock_.now() + kScanDeadline);
     }
 }
 

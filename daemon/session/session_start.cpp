@@ -139,6 +139,9 @@ Sessions::RecordPtr Sessions::make_record(const api::StartParams& params, const 
     record->request_id = params.request_id.value_or("");
     record->connection = &*found.connection;
     record->hold = Hold(*found.connection, HoldKind::Session);
+    if (const auto* channel = found.connection->tmux()) {
+        record->life = channel->life();
+    }
     record->being_started = true;
     return record;
 }
@@ -174,11 +177,11 @@ asio::awaitable<Result<api::StartResult>> Sessions::start(api::StartParams param
     // Before anything is sent: whatever becomes of this daemon, the session is known.
     registry_.put(*record, Durability::Process);
     auto env = std::move(found->context.env);
-    co_return co_await start_record(std::move(record), params, std::move(env), std::move(caller));
+    co_return co_await start_record(std::move(record), params, std::move(env), Tried::Never, std::move(caller));
 }
 
 asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr record, const api::StartParams& params,
-                                                                 std::map<std::string, std::string> env,
+                                                                 std::map<std::string, std::string> env, Tried tried,
                                                                  Caller caller) {
     tmux::NewSession session;
     session.id = record->view.id;
@@ -197,7 +200,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr recor
     want.auth_sock = params.auth_sock;
     want.progress = [progress = caller.progress, ctx = record->view.ctx,
                      server = record->view.server.key](std::string_view phase) { progress(ctx, server, phase); };
-    auto started = co_await start_on(record, std::move(session), std::move(want), std::move(caller));
+    auto started = co_await start_on(record, std::move(session), std::move(want), tried, std::move(caller));
     record->being_started = false;
     if (!started) {
         Error error = std::move(started).error();
@@ -206,7 +209,11 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr recor
         if (error.kind == ErrorKind::Cancelled) {
             error.hint = "cmctl connect " + record->view.ctx;
         }
-        if (record->view.state == api::SessionState::Starting && !error.session) {
+        if (tried == Tried::Before && !error.session && error.kind != ErrorKind::BadCwd) {
+            // What became of the earlier try is not known yet.
+            error.session = record->view.id;
+            scan(*record->connection, true);
+        } else if (record->view.state == api::SessionState::Starting && !error.session) {
             // Nothing of it is on the server.
             record->hold = Hold();
             record->connection = nullptr;
@@ -276,11 +283,11 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_again(RecordPtr record
     }
     registry_.put(*record, Durability::Process);
     auto env = std::move(found->context.env);
-    co_return co_await start_record(std::move(record), params, std::move(env), std::move(caller));
+    co_return co_await start_record(std::move(record), params, std::move(env), Tried::Before, std::move(caller));
 }
 
 asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, tmux::NewSession session,
-                                                             Connection::Want want, Caller caller) {
+                                                             Connection::Want want, Tried tried, Caller caller) {
     Connection& connection = *record->connection;
     const SpareSession::Start under_way(connection.spare());
     auto ready = co_await connection.ensure_tmux(std::move(want));
@@ -292,6 +299,21 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
         co_return Error{.kind = ErrorKind::Cancelled, .message = "the caller is gone"};
     }
     TmuxChannel& channel = *ready->channel;
+    const tmux::ServerLife life = channel.life();
+    session.tmux = channel.version();
+    if (tried == Tried::Before && !record->life.tmux.empty() && record->life.tmux != life.tmux) {
+        // It may have run in the tmux that was there then: to run it in this one could be the second time.
+        end(*record, api::SessionState::Lost, std::string(why_gone(record->life, life)));
+        api::StartResult result;
+        result.session = record->view;
+        result.connection = connection.describe();
+        result.reused = ready->reused;
+        co_return result;
+    }
+    if (record->life != life) {
+        record->life = life;
+        registry_.put(*record, Durability::Process);
+    }
     if (session.note.cwd) {
         const auto& cwd = *session.note.cwd;
         if (!cwd.starts_with('/') && channel.remote_home().empty()) {
@@ -300,19 +322,18 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
         }
         session.directory = directory_on_server(cwd, channel.remote_home());
     }
-    tmux::ServerLife life = channel.life();
     auto replies = co_await take_over_spare(connection, session);
     if (replies.empty()) {
         TmuxChannel* now = connection.tmux();
-        if (now == nullptr) {
+        if (now == nullptr || now->life() != life) {
             co_return Error{.kind = ErrorKind::MasterLost, .message = "the connection to the server's tmux was lost"};
         }
-        life = now->life();
         auto commands = tmux::start_commands(config_.sessions, connection.ownership(), session);
         if (!session.directory.empty()) {
             commands.push_back(tmux::pane_directory_command(session.id));
         }
-        replies = co_await now->request_all(std::move(commands), clock_.now() + kStartDeadline);
+        replies = co_await now->request_all(std::move(commands), clock_.now() + kStartDeadline,
+                                            tmux::blocks_behind_start(session));
     }
     auto place =
         replies.front() ? tmux::parse_started(*replies.front()) : Result<tmux::Started>(replies.front().error());
@@ -331,7 +352,6 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
         co_return error;
     }
     record->place = std::move(*place);
-    record->life = life;
     if (!session.directory.empty()) {
         const auto& seen = replies.back();
         const std::string path = seen && !seen->empty() ? seen->front() : std::string();

@@ -84,12 +84,14 @@ private:
 
     [[nodiscard]] Result<void> check_start(const api::StartParams& params) const;
     [[nodiscard]] RecordPtr make_record(const api::StartParams& params, const Found& found);
+    enum class Tried { Never, Before };  // whether tmux may have been asked for it already
     asio::awaitable<Result<api::StartResult>> start_record(RecordPtr record, const api::StartParams& params,
-                                                           std::map<std::string, std::string> env, Caller caller);
+                                                           std::map<std::string, std::string> env, Tried tried,
+                                                           Caller caller);
     asio::awaitable<Result<api::StartResult>> repeated_start(RecordPtr record, api::StartParams params, Caller caller);
     asio::awaitable<Result<api::StartResult>> start_again(RecordPtr record, api::StartParams params, Caller caller);
     asio::awaitable<Result<api::StartResult>> start_on(RecordPtr record, tmux::NewSession session,
-                                                       Connection::Want want, Caller caller);
+                                                       Connection::Want want, Tried tried, Caller caller);
     asio::awaitable<Result<tmux::Started>> find_started(RecordPtr record);
     // The reply of a start in the connection's spare session, empty where there was none to take over.
     asio::awaitable<std::vector<TmuxChannel::Reply>> take_over_spare(Connection& connection,
@@ -108,7 +110,7 @@ private:
     asio::awaitable<void> finish(RecordPtr record, Connection& connection, tmux::PaneRow row);
     void set_running(SessionRecord& record, Connection& connection, const tmux::PaneRow& row);
     void adopt(Connection& connection, const tmux::PaneRow& row);
-    asio::awaitable<void> remove_pane(ConnectionUse connection, std::string pane_id);
+    asio::awaitable<void> remove_pane(ConnectionUse connection, std::string pane);
     asio::awaitable<void> carry_out_kill(RecordPtr record);
     void end(SessionRecord& record, api::SessionState state, std::optional<std::string> reason,
              std::optional<std::string> screen = std::nullopt);

@@ -21,7 +21,7 @@ struct StoredSession {
     std::int64_t ended_ms = 0;                // 0: not ended
     std::string request_id;                   // empty: none
     tmux::Started place;                      // empty ids: tmux has never said that it has the session
-    tmux::ServerLife life;                    // of the server's tmux, when it was seen there last
+    tmux::ServerLife life;                    // of the server's tmux, when it was asked for or seen there last
     std::set<int> signals_sent;               // by our kill
     std::optional<std::string> pending_kill;  // "": by tmux, else a signal's name
 };

@@ -139,6 +139,7 @@ asio::awaitable<Result<void>> TmuxChannel::read_greeting(std::string token) {
                             .message = "the server's " + printable(answer) + " is too old",
                             .hint = "install tmux 3.2 or newer on the server, or set sessions.tmux"};
         }
+        version_ = version.value_or(tmux::Version{});
         rest.remove_prefix(line_end + 1);
         const std::string boot_word = token + " boot ";
         if (rest.starts_with(boot_word)) {
@@ -231,11 +232,21 @@ void TmuxChannel::handle_block(tmux::Block block) {
     if (block.time <= tmux::kLatestTime) {
         clock_offset_ms_ = block.time * 1000 - clock_.wall_ms();
     }
-    if (pending_.front()->group && !block.error && !has_row(block)) {
+    const auto pending = pending_.front();
+    if (pending->answered) {
+        // Of a command behind the one that was waited for; where it fails, none comes of those behind it.
+        if (block.error || --pending->blocks_behind == 0) {
+            pending_.pop_front();
+        }
+        return;
+    }
+    if (pending->group && !block.error && !has_row(block)) {
         return;  // of a command before the last one
     }
-    const auto pending = std::move(pending_.front());
-    pending_.pop_front();
+    pending->answered = true;
+    if (block.error || pending->blocks_behind == 0) {
+        pending_.pop_front();
+    }
     if (block.error) {
         std::string text;
         for (const auto& line : block.lines) {
@@ -250,8 +261,10 @@ void TmuxChannel::handle_block(tmux::Block block) {
 
 void TmuxChannel::fail_pending() {
     for (const auto& pending : pending_) {
-        pending->reply = channel_closed(diagnostics_);
-        pending->done.notify_all();
+        if (!pending->answered) {
+            pending->reply = channel_closed(diagnostics_);
+            pending->done.notify_all();
+        }
     }
     pending_.clear();
 }
@@ -281,7 +294,7 @@ asio::awaitable<void> TmuxChannel::write_queue() {
 }
 
 asio::awaitable<std::vector<TmuxChannel::Reply>> TmuxChannel::request_all(std::vector<std::string> lines,
-                                                                          Instant deadline) {
+                                                                          Instant deadline, int blocks_behind_first) {
     std::vector<Reply> replies;
     if (!takes_requests()) {
         replies.assign(lines.size(), Reply(channel_closed(diagnostics_)));
@@ -295,6 +308,7 @@ asio::awaitable<std::vector<TmuxChannel::Reply>> TmuxChannel::request_all(std::v
         bytes += line;
         bytes += '\n';
     }
+    asked.front()->blocks_behind = blocks_behind_first;
     send(bytes);
     for (const auto& pending : asked) {
         replies.push_back(co_await reply_to(pending, deadline));

@@ -43,7 +43,9 @@ public:
     // in its place; Timeout or MasterLost (the channel closed) stand for those that did not come, and the command may
     // have run.
     using Reply = Result<std::vector<std::string>>;
-    asio::awaitable<std::vector<Reply>> request_all(std::vector<std::string> lines, Instant deadline);
+    // The first line may hold several commands: its reply is the first one's, blocks_behind_first is how many follow.
+    asio::awaitable<std::vector<Reply>> request_all(std::vector<std::string> lines, Instant deadline,
+                                                    int blocks_behind_first = 0);
     asio::awaitable<Reply> request(std::string line, Instant deadline);
     // One line of several commands, whichever of them run: its reply is the first error, or else the first answer in
     // which a line begins with tmux::kRowMark. So the last command that runs gives such a line, and no other does.
@@ -53,6 +55,7 @@ public:
 
     [[nodiscard]] bool is_open() const { return open_; }
     [[nodiscard]] const std::string& remote_home() const { return remote_home_; }
+    [[nodiscard]] tmux::Version version() const { return version_; }  // 0.0: one that is not known
     [[nodiscard]] const tmux::ServerLife& life() const { return life_; }
     // The server's clock less ours, in milliseconds, to a second; from the last reply.
     [[nodiscard]] std::int64_t clock_offset_ms() const { return clock_offset_ms_; }
@@ -64,6 +67,8 @@ private:
     struct Pending {
         explicit Pending(Clock& clock) : done(clock) {}
         bool group = false;
+        int blocks_behind = 0;  // that come after the one that is the reply
+        bool answered = false;
         std::optional<Reply> reply;
         Event done;
     };
@@ -95,6 +100,7 @@ private:
     std::string unwritten_;
     std::string diagnostics_;  // the end of what came on standard error
     std::string remote_home_;
+    tmux::Version version_;
     tmux::ServerLife life_;
     std::int64_t clock_offset_ms_ = 0;
     bool open_ = true;

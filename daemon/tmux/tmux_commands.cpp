@@ -292,6 +292,19 @@ std::vector<std::string> setup_commands(const SessionsConfig& config, const Owne
     };
 }
 
+namespace {
+
+// The pipe that has tmux before 3.7 read a program's output to its end.
+std::string pipe_command(std::string_view target) {
+    return "pipe-pane -t " + quote(target) + " 'exec cat >/dev/null'";
+}
+
+}  // namespace
+
+int blocks_behind_start(const NewSession& session) {
+    return session.tmux < kReadsToTheEnd ? 1 : 0;
+}
+
 std::vector<std::string> start_commands(const SessionsConfig& config, const Ownership& ownership,
                                         const NewSession& session) {
     std::string line = "new-session -d -P -F " + quote(kPlaceFormat) + " -s " + quote(session.id);
@@ -316,6 +329,10 @@ std::vector<std::string> start_commands(const SessionsConfig& config, const Owne
         line += quote(argument);
     }
     const std::string option = "set-option -t " + quote(target(session.id)) + ' ';
+    if (blocks_behind_start(session) > 0) {
+        // In one line: between two, tmux may hear of the end of a short program.
+        line += " ; " + pipe_command(target(session.id));
+    }
     return {
         std::move(line),
         option + "@cmssh_owner " + quote(ownership.owner),
@@ -325,10 +342,10 @@ std::vector<std::string> start_commands(const SessionsConfig& config, const Owne
 }
 
 std::vector<std::string> make_spare_commands(const SessionsConfig& config, const Ownership& ownership,
-                                             const std::deque<std::string>& newest) {
+                                             const std::deque<std::string>& newest, Version version) {
     const std::string name = spare_name(ownership);
     const std::string here = "-t " + quote(target(name)) + ' ';
-    return {
+    std::vector<std::string> commands = {
         remove_spare_command(ownership),
         "new-session -d -P -F " + quote(kPlaceFormat) + " -s " + quote(name) + " -- /bin/sh -c " +
             quote(replaced(kWaitForCommand, "MARK", kHandOverMark)) + " sh " + quote(run_script(config.shell)),
@@ -341,6 +358,10 @@ std::vector<std::string> make_spare_commands(const SessionsConfig& config, const
         "set-hook " + here + "client-session-changed " +
             quote(switch_to_first(newest) + remove_spare_command(ownership)),
     };
+    if (version < kReadsToTheEnd) {
+        commands.push_back(pipe_command(target(name)));
+    }
+    return commands;
 }
 
 std::optional<std::int64_t> parse_spare(const std::vector<Result<std::vector<std::string>>>& replies) {
@@ -474,12 +495,16 @@ std::string server_life_command() {
     return "display-message -p '#{pid} #{start_time}'";
 }
 
-std::string capture_command(std::string_view pane_id) {
-    return "capture-pane -p -e -J -S - -t " + quote(pane_id);
+std::string pane_target(std::string_view session_id, const Started& place) {
+    return place.pane_id.empty() ? target(session_id) : target(session_id) + place.window_id + '.' + place.pane_id;
 }
 
-std::string pane_state_command(std::string_view pane_id) {
-    return "display-message -p -t " + quote(pane_id) + " '#{pane_dead} #{cursor_x}'";
+std::string capture_command(std::string_view pane) {
+    return "capture-pane -p -e -J -S - -t " + quote(pane);
+}
+
+std::string pane_state_command(std::string_view pane) {
+    return "display-message -p -t " + quote(pane) + " '#{pane_dead} #{cursor_x}'";
 }
 
 std::optional<PaneState> parse_pane_state(const std::vector<std::string>& lines) {
@@ -503,8 +528,8 @@ std::string kill_session_command(std::string_view session_id) {
     return "kill-session -t " + quote('=' + std::string(session_id));
 }
 
-std::string kill_pane_command(std::string_view pane_id) {
-    return "kill-pane -t " + quote(pane_id);
+std::string kill_pane_command(std::string_view pane) {
+    return "kill-pane -t " + quote(pane);
 }
 
 std::string try_directory_command(std::string_view directory) {

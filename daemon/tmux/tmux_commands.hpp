@@ -14,6 +14,7 @@
 #include "daemon/base/config.hpp"
 #include "protocol/methods.hpp"
 #include "protocol/result.hpp"
+#include "protocol/tmux_control.hpp"
 
 namespace cmssh::tmux {
 
@@ -36,8 +37,8 @@ struct ServerLife {
 
 // The command line that opens the channel, for the login shell of the server's user, whichever that is: one line,
 // nothing in it that sh, csh or fish would expand outside its quotes. It prints `token tmux VERSION`, `token boot ID`
-// and `token home DIR` and then becomes `tmux -C`, or prints `token missing` where there is no tmux, neither in PATH nor in a login
-// shell's.
+// and `token home DIR` and then becomes `tmux -C`, or prints `token missing` where there is no tmux, neither in PATH
+// nor in a login shell's.
 [[nodiscard]] std::string open_command(const SessionsConfig& config, const Ownership& ownership,
                                        std::string_view token);
 
@@ -55,12 +56,17 @@ struct SessionNote {
     std::string request_id;
 };
 
+// Older ones close a pane as soon as its program has ended, with all that they have not read of its output yet, unless
+// the pane is piped (tmux 3.2 to 3.6b: server.c server_child_exited, window.c window_pane_destroy_ready).
+inline constexpr Version kReadsToTheEnd{3, 7};
+
 struct NewSession {
     std::string id;
     SessionNote note;
     std::optional<api::Size> size;
     std::map<std::string, std::string> env;
-    std::string directory;  // absolute on the server; empty: where tmux puts it
+    std::string directory;          // absolute on the server; empty: where tmux puts it
+    Version tmux = kReadsToTheEnd;  // the server's
 };
 // The first line makes the session and answers with a row for parse_started; the others mark it as ours.
 [[nodiscard]] std::vector<std::string> start_commands(const SessionsConfig& config, const Ownership& ownership,
@@ -68,6 +74,9 @@ struct NewSession {
 
 // Opens a row of ours in an answer; never the text of anybody else.
 inline constexpr std::string_view kRowMark = "cmssh ";
+
+// How many commands the first line has behind the one that answers.
+[[nodiscard]] int blocks_behind_start(const NewSession& session);
 
 struct Started {
     std::string pane_id;    // "%3"
@@ -81,7 +90,7 @@ struct Started {
 // it, as `tmux attach` does to the newest session: who does gets the first of `newest` that is there and not attached.
 // The first command, which may fail, removes an older one.
 [[nodiscard]] std::vector<std::string> make_spare_commands(const SessionsConfig& config, const Ownership& ownership,
-                                                           const std::deque<std::string>& newest);
+                                                           const std::deque<std::string>& newest, Version version);
 // The pid of its pane, from the replies to these.
 [[nodiscard]] std::optional<std::int64_t> parse_spare(const std::vector<Result<std::vector<std::string>>>& replies);
 [[nodiscard]] std::string remove_spare_command(const Ownership& ownership);
@@ -114,10 +123,13 @@ struct PaneRow {
 // Asks which tmux server this is: the ServerLife's `tmux`.
 [[nodiscard]] std::string server_life_command();
 
+// A pane of a session, and of no other: a tmux that was begun anew gives the same ids again. Where the place is not
+// known, the session's own.
+[[nodiscard]] std::string pane_target(std::string_view session_id, const Started& place);
 // A pane's scrollback and screen with escape sequences, lines that were wrapped put together again.
-[[nodiscard]] std::string capture_command(std::string_view pane_id);
+[[nodiscard]] std::string capture_command(std::string_view pane);
 // Whether the program that writes there has ended, and where the next character goes.
-[[nodiscard]] std::string pane_state_command(std::string_view pane_id);
+[[nodiscard]] std::string pane_state_command(std::string_view pane);
 struct PaneState {
     bool dead = false;
     int cursor_column = 0;
@@ -129,7 +141,7 @@ struct PaneState {
 [[nodiscard]] std::string collect_status_command();
 
 [[nodiscard]] std::string kill_session_command(std::string_view session_id);
-[[nodiscard]] std::string kill_pane_command(std::string_view pane_id);
+[[nodiscard]] std::string kill_pane_command(std::string_view pane);
 
 // A command line for a channel of its own: exits 0 where the server's user can enter the directory.
 [[nodiscard]] std::string try_directory_command(std::string_view directory);

@@ -21,9 +21,9 @@ using ::testing::HasSubstr;
 const Words kLong = {"sleep", "1000"};
 const std::string kImpatient = "[pool]\nbackoff_initial = \"20ms\"\nbackoff_max = \"200ms\"\n";
 
-// A command that ends with a code once a file is there.
+// A command that ends with a code when it is let: what it has printed, tmux has read by then.
 Words until(const std::string& file, int code) {
-    return {"sh", "-c", R"(echo begun; mkfifo "$0.fifo"; read -r line <"$0.fifo"; echo ended; exit "$1")", file,
+    return {"sh", "-c", R"(echo text; mkfifo "$0.fifo"; read -r line <"$0.fifo"; exit "$1")", file,
             std::to_string(code)};
 }
 
@@ -89,7 +89,9 @@ TEST_P(Restart, TakesOverMastersAndSessionsByItself) {
 }
 
 TEST_P(Restart, ShowsWhatEndedBefore) {
-    const std::string exited = world.start_id("server-1", {"sh", "-c", "echo bye; exit 7"});
+    const std::string file = world.dir / "gate";
+    const std::string exited = world.start_id("server-1", until(file, 7));
+    let_end(file);
     world.wait(exited);
     const std::string killed = world.start_id("server-1", kLong);
     world.rpc().call("kill", {{"session", killed}});
@@ -100,7 +102,7 @@ TEST_P(Restart, ShowsWhatEndedBefore) {
     EXPECT_THAT(world.list({{"all", true}}), ElementsAre(exited, killed));
     EXPECT_EQ(world.session(exited), before);
     EXPECT_EQ(world.session(killed).at("state"), "killed");
-    EXPECT_EQ(world.rpc().call("logs", {{"session", exited}}).at("text"), "bye\n");
+    EXPECT_EQ(world.rpc().call("logs", {{"session", exited}}).at("text"), "text\n");
 }
 
 TEST_P(Restart, TellsWhatEndedMeanwhile) {
@@ -113,7 +115,7 @@ TEST_P(Restart, TellsWhatEndedMeanwhile) {
     const Json ended = world.wait(id);
     EXPECT_EQ(ended.at("state"), "exited");
     EXPECT_EQ(ended.at("exit_code"), 9);
-    EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "begun\nended\n");
+    EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "text\n");
     EXPECT_TRUE(wait_until([&] { return world.tmux_sessions(1).empty(); }));
 }
 
@@ -172,7 +174,7 @@ TEST(Outage, KeepsTheExitCodeAndTheLastScreen) {
     const Json ended = world.wait(id);
     EXPECT_EQ(ended.at("state"), "exited");
     EXPECT_EQ(ended.at("exit_code"), 5);
-    EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "begun\nended\n");
+    EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "text\n");
     EXPECT_TRUE(world.becomes(other, "running"));
 }
 
@@ -256,7 +258,9 @@ TEST(Registry, ThatCannotBeWrittenIsSaidAndSavedLater) {
     EXPECT_EQ(world.stats().at("daemon").at("unsaved"), false);
     const rlimit none{0, RLIM_INFINITY};
     ASSERT_EQ(::prlimit(world.daemon.pid(), RLIMIT_FSIZE, &none, nullptr), 0);
-    const std::string meanwhile = world.start_id("server-1", {"sh", "-c", "echo text; exit 3"});
+    const std::string file = world.dir / "gate";
+    const std::string meanwhile = world.start_id("server-1", until(file, 3));
+    let_end(file);
     EXPECT_EQ(world.wait(meanwhile).at("exit_code"), 3);
     EXPECT_EQ(world.stats().at("daemon").at("unsaved"), true);
     EXPECT_EQ(world.rpc().call("logs", {{"session", meanwhile}}).at("text"), "text\n");

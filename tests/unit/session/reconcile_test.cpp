@@ -48,7 +48,7 @@ std::string text(const Action& action) {
         std::string operator()(const CarryOutKill& a) const { return "kill " + a.id; }
         std::string operator()(const AwaitStatus&) const { return "look again"; }
         std::string operator()(const Finish& a) const { return "finish " + a.id; }
-        std::string operator()(const RemovePane& a) const { return "remove " + a.pane_id; }
+        std::string operator()(const RemovePane& a) const { return "remove " + a.place.pane_id; }
         std::string operator()(const Lose& a) const { return "lose " + a.id + ": " + std::string(a.reason); }
         std::string operator()(const ConfirmKill& a) const { return "killed " + a.id; }
     };

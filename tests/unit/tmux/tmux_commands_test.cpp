@@ -63,6 +63,18 @@ TEST(StartCommands, GiveTmuxTheWordsAsTheyAre) {
                                    session.note.command[1]));
 }
 
+TEST(StartCommands, HaveAnOldTmuxReadTheOutputToItsEnd) {
+    NewSession session;
+    session.id = "sess-a";
+    session.note.command = {"true"};
+    const auto plain = start_commands(SessionsConfig{}, kOwner, session);
+    EXPECT_EQ(blocks_behind_start(session), 0);
+    session.tmux = {3, 6};
+    const auto piped = start_commands(SessionsConfig{}, kOwner, session);
+    EXPECT_EQ(blocks_behind_start(session), 1);
+    EXPECT_EQ(piped.front(), plain.front() + " ; pipe-pane -t \"=sess-a:\" 'exec cat >/dev/null'");
+}
+
 TEST(StartCommands, LeaveOutWhatIsNotGiven) {
     NewSession session;
     session.id = "sess-a";
@@ -233,7 +245,7 @@ TEST(SpareSession, HasOneNamePerOwnerAndKey) {
     const Ownership other{.owner = kOwner.owner, .server_key = "hren@server2:22"};
     EXPECT_NE(remove_spare_command(kOwner), remove_spare_command(other));
     EXPECT_THAT(remove_spare_command(kOwner), HasSubstr("\"=cmssh-spare-"));
-    EXPECT_EQ(make_spare_commands(SessionsConfig{}, kOwner, {})[0], remove_spare_command(kOwner));
+    EXPECT_EQ(make_spare_commands(SessionsConfig{}, kOwner, {}, kReadsToTheEnd)[0], remove_spare_command(kOwner));
     EXPECT_THAT(setup_commands(SessionsConfig{}, kOwner), Contains(remove_spare_command(kOwner)));
 }
 

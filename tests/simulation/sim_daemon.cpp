@@ -1,0 +1,76 @@
+#include "tests/simulation/sim_daemon.hpp"
+
+#include <asio/co_spawn.hpp>
+
+#include "daemon/base/random.hpp"
+
+namespace cmssh::sim {
+
+SimDaemon::SimDaemon(World& around, const Config& config, const std::string& registry_file, bool keeps_registry)
+    : world(around),
+      io(1),
+      spawner(world),
+      resolver(io.get_executor(), world.clock, spawner, config, {}),
+      launcher(world),
+      slots(world.clock, config.pool.max_concurrent_connects),
+      registry(world.clock, registry_file),
+      sessions(io.get_executor(), world.clock, config, resolver, registry),
+      pool(ConnectionServices{.executor = io.get_executor(),
+                              .clock = world.clock,
+                              .config = config,
+                              .launcher = launcher,
+                              .slots = slots,
+                              .observer = sessions,
+                              .owner = "5e1f",
+                              .unit_random = make_unit_random()},
+           "/run/user/1000/cmssh"),
+      calls(io.get_executor(), world.clock) {
+    sessions.set_pool(pool);
+    sessions.restore(registry.load());
+    calls.spawn("left masters", sessions.meet(left_masters()));
+    if (keeps_registry) {
+        calls.spawn("registry", sessions.keep_registry());
+    }
+}
+
+// As left_masters() of daemon/app finds them in the runtime directory.
+std::vector<ServerKey> SimDaemon::left_masters() const {
+    std::vector<ServerKey> keys;
+    for (const auto& process : world.processes) {
+        if (process->alive && process->listening) {
+            keys.push_back(process->server);
+        }
+    }
+    return keys;
+}
+
+bool SimDaemon::step() {
+    io.restart();
+    return io.poll_one() > 0;
+}
+
+void SimDaemon::request_stop() {
+    if (std::exchange(stopping_, true)) {
+        return;
+    }
+    sessions.request_stop();
+    pool.request_stop();
+    if (!world.clock.crashed()) {
+        launcher.kill_logins();
+    }
+    asio::co_spawn(io, shut_down(), [this](std::exception_ptr failure) {
+        if (failure) {
+            std::rethrow_exception(failure);
+        }
+        stopped_ = true;
+    });
+}
+
+asio::awaitable<void> SimDaemon::shut_down() {
+    co_await calls.join_until(Instant::max());
+    co_await sessions.shut_down();
+    co_await pool.shut_down();
+    registry.close();
+}
+
+}  // namespace cmssh::sim
