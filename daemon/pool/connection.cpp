@@ -18,6 +18,10 @@ constexpr Duration kKillGrace = std::chrono::milliseconds(200);
 // A tmux that ends as soon as it is asked is not asked again in a tight loop.
 constexpr Duration kReopenPause = std::chrono::seconds(1);
 constexpr Duration kLongestReopenPause = std::chrono::minutes(1);
+// Longer than tmux takes for it.
+constexpr Duration kSpareDeadline = std::chrono::seconds(15);
+// Of those that have ended meanwhile, tmux knows the next newest only from 3.5 on.
+constexpr std::size_t kNewestSessions = 8;
 constexpr std::size_t kMaxProbeOutput = 4096;
 
 // Sets a flag for as long as it lives, and tells who waits for its end.
@@ -102,11 +106,13 @@ Connection::Connection(ConnectionServices& services, ServerKey key, std::string 
       key_text_(key_.text()),
       control_path_(std::move(control_path)),
       machine_(services.clock.now(), pinned),
+      spare_(services.clock, {.make = [this] { return make_spare(); }, .remove = [this] { return remove_spare(); }}),
       since_ms_(services.clock.wall_ms()),
       changed_(services.clock),
       deadline_changed_(services.clock),
       tasks_(services.executor, services.clock) {
     tasks_.spawn(key_text_, follow_deadline());
+    tasks_.spawn(key_text_, spare_.run());
 }
 
 void Connection::set_route(SshRoute route, SshConfigDump dump) {
@@ -661,12 +667,45 @@ asio::awaitable<void> Connection::open_restored_tmux() {
 void Connection::drop_tmux() {
     if (tmux_ != nullptr) {
         tmux_->close();
+        spare_.forget();
         tasks_.spawn(key_text_, bury(std::move(tmux_)));
     }
 }
 
 asio::awaitable<void> Connection::bury(std::unique_ptr<TmuxChannel> channel) {
     co_await channel->joined();
+}
+
+asio::awaitable<std::optional<std::int64_t>> Connection::make_spare() {
+    TmuxChannel* channel = tmux();
+    if (channel == nullptr) {
+        co_return std::nullopt;
+    }
+    spare_made_with_ = services_.config.sessions;
+    auto commands = tmux::make_spare_commands(services_.config.sessions, ownership(), newest_sessions_);
+    const auto replies = co_await channel->request_all(std::move(commands), services_.clock.now() + kSpareDeadline);
+    co_return tmux::parse_spare(replies);
+}
+
+std::optional<std::int64_t> Connection::spare_pid() {
+    if (spare_made_with_ != services_.config.sessions) {
+        spare_.take();
+    }
+    return spare_.pid();
+}
+
+void Connection::note_started(const std::string& session_id) {
+    newest_sessions_.push_front(session_id);
+    if (newest_sessions_.size() > kNewestSessions) {
+        newest_sessions_.pop_back();
+    }
+}
+
+asio::awaitable<void> Connection::remove_spare() {
+    if (auto* channel = tmux()) {
+        (void)co_await channel->request(tmux::remove_spare_command(ownership()),
+                                        services_.clock.now() + kSpareDeadline);
+    }
 }
 
 asio::awaitable<Result<Connection::Ready>> Connection::ensure_up(Want want) {
@@ -926,6 +965,7 @@ void Connection::request_stop() {
         return;
     }
     shutting_down_ = true;
+    spare_.request_stop();
     drop_tmux();
     if (master_ != nullptr) {
         master_->release();

@@ -19,6 +19,7 @@
 #include "daemon/pool/connect_slots.hpp"
 #include "daemon/pool/connection_machine.hpp"
 #include "daemon/pool/rtt.hpp"
+#include "daemon/pool/spare_session.hpp"
 #include "daemon/pool/stored_connection.hpp"
 #include "daemon/ssh/identity.hpp"
 #include "daemon/ssh/master.hpp"
@@ -102,6 +103,8 @@ public:
 
     // The route and dump of the latest resolution: what the next login uses.
     void set_route(SshRoute route, SshConfigDump dump);
+    // Kept without refs from now on.
+    void pin() { feed(ConnectionMachine::Pinned{}); }
 
     struct Want {
         std::optional<std::string> auth_sock;
@@ -121,6 +124,11 @@ public:
     asio::awaitable<Result<ReadyTmux>> ensure_tmux(Want want);
     // nullptr while there is none.
     [[nodiscard]] TmuxChannel* tmux();
+    [[nodiscard]] SpareSession& spare() { return spare_; }
+    // spare().pid(); one that was made with other settings is let go of.
+    [[nodiscard]] std::optional<std::int64_t> spare_pid();
+    // Tells what a person who attaches to the newest session expects.
+    void note_started(const std::string& session_id);
     // A command line on a channel of its own, one at a time. MasterLost where there is no master.
     asio::awaitable<Result<RemoteOutput>> run(std::string command, Instant deadline);
 
@@ -149,7 +157,7 @@ public:
     [[nodiscard]] bool has_master() const { return master_ != nullptr && !master_->dead(); }
     // It has a master, or will have one without being asked.
     [[nodiscard]] bool active() const;
-    [[nodiscard]] bool busy() const { return refs() > 0 || users_ > 0 || tasks_.size() > 1; }
+    [[nodiscard]] bool busy() const { return refs() > 0 || users_ > 0 || tasks_.size() > kOwnTasks; }
     [[nodiscard]] Instant since() const { return machine_.since(); }
     [[nodiscard]] api::Server server() const { return cmssh::describe(key_); }
     [[nodiscard]] api::Connection describe() const;
@@ -179,6 +187,8 @@ private:
         int leases = 0;
         bool listens = true;  // its control path is not free yet
     };
+
+    static constexpr std::size_t kOwnTasks = 2;  // they run as long as it does
 
     void feed(const ConnectionMachine::Event& event);
     void act(ConnectionMachine::Action action);
@@ -225,6 +235,8 @@ private:
     [[nodiscard]] bool running_command() const {
         return running_command_on_ != nullptr && running_command_on_ == master_.get();
     }
+    asio::awaitable<std::optional<std::int64_t>> make_spare();
+    asio::awaitable<void> remove_spare();
     void drop_tmux();
     asio::awaitable<void> bury(std::unique_ptr<TmuxChannel> channel);
     asio::awaitable<Result<Ready>> ensure_master(Want want);
@@ -247,6 +259,9 @@ private:
     const Master* opening_tmux_on_ = nullptr;
     const Master* running_command_on_ = nullptr;
     bool reopening_tmux_ = false;
+    SpareSession spare_;
+    SessionsConfig spare_made_with_;
+    std::deque<std::string> newest_sessions_;  // the newest first
     std::vector<Retired> retired_;
     std::uint64_t generation_ = 1;                 // of the master, or of the next one
     bool in_use_ = false;                          // of what on_no_master() tells the end

@@ -83,6 +83,13 @@ ConnectionMachine::Action ConnectionMachine::on(const Event& event, const Machin
             },
             [&](const NothingToRestore&) { return on_nothing_to_restore(settings, now, unit_random); },
             [&](const RefsChanged& refs) { return on_refs(refs, settings, now); },
+            [&](const Pinned&) {
+                pinned_ = true;
+                if (state_ == State::Up || state_ == State::Degraded) {
+                    update_linger(settings, now);
+                }
+                return Action::None;
+            },
             [&](const DisconnectAsked& asked) {
                 switch (state_) {
                     case State::Up:

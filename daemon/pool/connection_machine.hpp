@@ -53,12 +53,13 @@ public:
         int refs = 0;    // all of them
         int leases = 0;  // of these, on the present master
     };
+    struct Pinned {};  // kept without refs from now on
     struct DisconnectAsked {
         bool force = false;
     };
     struct TimeCame {};  // deadline() was reached
     using Event = std::variant<Wanted, LoggedIn, LoginFailed, MasterDied, ProbeBegan, ProbeAnswered, ProbeFailed,
-                               WokeUp, RestoreAsked, NothingToRestore, RefsChanged, DisconnectAsked, TimeCame>;
+                               WokeUp, RestoreAsked, NothingToRestore, RefsChanged, Pinned, DisconnectAsked, TimeCame>;
 
     enum class Action {
         None,

@@ -45,6 +45,8 @@ Result<Connection*> Pool::get(const Identity& identity, const SshRoute& route, b
         }
         auto connection = std::make_unique<Connection>(services_, identity.key, std::move(*path), pinned);
         found = connections_.emplace(text, std::move(connection)).first;
+    } else if (pinned) {
+        found->second->pin();
     }
     found->second->set_route(route, identity.dump);
     return found->second.get();

@@ -289,6 +289,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_again(RecordPtr record
 asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, tmux::NewSession session,
                                                              Connection::Want want, Tried tried, Caller caller) {
     Connection& connection = *record->connection;
+    const SpareSession::Start under_way(connection.spare());
     auto ready = co_await connection.ensure_tmux(std::move(want));
     if (!ready) {
         co_return std::move(ready).error();
@@ -308,10 +309,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
         result.reused = ready->reused;
         co_return result;
     }
-    if (record->life != life) {
-        record->life = life;
-        registry_.put(*record, Durability::Process);
-    }
+    remember_life(*record, life);
     if (session.note.cwd) {
         const auto& cwd = *session.note.cwd;
         if (!cwd.starts_with('/') && channel.remote_home().empty()) {
@@ -320,11 +318,19 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
         }
         session.directory = directory_on_server(cwd, channel.remote_home());
     }
-    auto commands = tmux::start_commands(config_.sessions, connection.ownership(), session);
-    if (!session.directory.empty()) {
-        commands.push_back(tmux::pane_directory_command(session.id));
+    auto replies = co_await take_over_spare(connection, session);
+    if (replies.empty()) {
+        TmuxChannel* now = connection.tmux();
+        if (now == nullptr) {
+            co_return Error{.kind = ErrorKind::MasterLost, .message = "the connection to the server's tmux was lost"};
+        }
+        remember_life(*record, now->life());
+        auto commands = tmux::start_commands(config_.sessions, connection.ownership(), session);
+        if (!session.directory.empty()) {
+            commands.push_back(tmux::pane_directory_command(session.id));
+        }
+        replies = co_await now->request_all(std::move(commands), clock_.now() + kStartDeadline);
     }
-    auto replies = co_await channel.request_all(std::move(commands), clock_.now() + kStartDeadline);
     auto place =
         replies.front() ? tmux::parse_started(*replies.front()) : Result<tmux::Started>(replies.front().error());
     if (!place && place.error().message.find("duplicate session") != std::string::npos) {
@@ -351,6 +357,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
         }
     }
     record->view.as_of = now_text();
+    connection.note_started(record->view.id);
     set_state(*record, api::SessionState::Running);
     registry_.put(*record, Durability::Process);
     log_info(record->view.id, "started on " + connection.key_text());
@@ -359,6 +366,14 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
     result.connection = connection.describe();
     result.reused = ready->reused;
     co_return result;
+}
+
+// Before tmux is asked.
+void Sessions::remember_life(SessionRecord& record, const tmux::ServerLife& life) {
+    if (record.life != life) {
+        record.life = life;
+        registry_.put(record, Durability::Process);
+    }
 }
 
 asio::awaitable<Result<tmux::Started>> Sessions::find_started(RecordPtr record) {
@@ -378,6 +393,25 @@ asio::awaitable<Result<tmux::Started>> Sessions::find_started(RecordPtr record) 
     co_return Error{.kind = ErrorKind::TmuxFailed,
                     .message = "another session on the server is named " + record->view.id,
                     .hint = "start again"};
+}
+
+asio::awaitable<std::vector<TmuxChannel::Reply>> Sessions::take_over_spare(Connection& connection,
+                                                                           const tmux::NewSession& session) {
+    std::vector<TmuxChannel::Reply> replies;
+    TmuxChannel* channel = connection.tmux();
+    const auto pid = channel != nullptr ? connection.spare_pid() : std::nullopt;
+    auto line = pid ? tmux::take_over_command(connection.ownership(), *pid, session) : std::nullopt;
+    if (!line) {
+        co_return replies;
+    }
+    connection.spare().take();
+    auto reply = co_await channel->request_group(std::move(*line), clock_.now() + kStartDeadline);
+    const bool refused = reply ? !tmux::parse_started(*reply) : reply.error().kind == ErrorKind::TmuxFailed;
+    connection.spare().tried(refused ? SpareSession::Outcome::Missed : SpareSession::Outcome::TakenOver);
+    if (!refused) {
+        replies.push_back(std::move(reply));
+    }
+    co_return replies;
 }
 
 asio::awaitable<Result<void>> Sessions::check_directory(RecordPtr record, std::string directory, std::string seen) {

@@ -92,7 +92,11 @@ private:
     asio::awaitable<Result<api::StartResult>> start_again(RecordPtr record, api::StartParams params, Caller caller);
     asio::awaitable<Result<api::StartResult>> start_on(RecordPtr record, tmux::NewSession session,
                                                        Connection::Want want, Tried tried, Caller caller);
+    void remember_life(SessionRecord& record, const tmux::ServerLife& life);
     asio::awaitable<Result<tmux::Started>> find_started(RecordPtr record);
+    // The reply of a start in the connection's spare session, empty where there was none to take over.
+    asio::awaitable<std::vector<TmuxChannel::Reply>> take_over_spare(Connection& connection,
+                                                                     const tmux::NewSession& session);
     asio::awaitable<Result<void>> check_directory(RecordPtr record, std::string directory, std::string seen);
     [[nodiscard]] api::KillResult pending_kill(SessionRecord& record, std::string signal, const std::string& why);
     asio::awaitable<Result<api::KillResult>> kill_by_tmux(RecordPtr record, ConnectionUse connection);

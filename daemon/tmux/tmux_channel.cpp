@@ -1,5 +1,7 @@
 #include "daemon/tmux/tmux_channel.hpp"
 
+#include <algorithm>
+
 #include "daemon/base/log.hpp"
 #include "daemon/base/random.hpp"
 #include "daemon/base/timeout.hpp"
@@ -29,6 +31,11 @@ bool tmux_is_ending(std::string_view text) {
     return text.find("server exited") != std::string_view::npos ||
            text.find("no server running") != std::string_view::npos ||
            text.find("lost server") != std::string_view::npos;
+}
+
+bool has_row(const tmux::Block& block) {
+    return std::any_of(block.lines.begin(), block.lines.end(),
+                       [](const std::string& line) { return line.starts_with(tmux::kRowMark); });
 }
 
 }  // namespace
@@ -224,6 +231,9 @@ void TmuxChannel::handle_block(tmux::Block block) {
     if (block.time <= tmux::kLatestTime) {
         clock_offset_ms_ = block.time * 1000 - clock_.wall_ms();
     }
+    if (pending_.front()->group && !block.error && !has_row(block)) {
+        return;  // of a command before the last one
+    }
     const auto pending = std::move(pending_.front());
     pending_.pop_front();
     if (block.error) {
@@ -273,7 +283,7 @@ asio::awaitable<void> TmuxChannel::write_queue() {
 asio::awaitable<std::vector<TmuxChannel::Reply>> TmuxChannel::request_all(std::vector<std::string> lines,
                                                                           Instant deadline) {
     std::vector<Reply> replies;
-    if (!open_ || unwritten_.size() > kMaxUnwritten) {
+    if (!takes_requests()) {
         replies.assign(lines.size(), Reply(channel_closed(diagnostics_)));
         co_return replies;
     }
@@ -287,15 +297,35 @@ asio::awaitable<std::vector<TmuxChannel::Reply>> TmuxChannel::request_all(std::v
     }
     send(bytes);
     for (const auto& pending : asked) {
-        bool in_time = true;
-        while (!pending->reply && in_time) {
-            in_time = co_await pending->done.wait_until(deadline);
-        }
-        replies.push_back(pending->reply ? std::move(*pending->reply)
-                                         : Reply(Error{.kind = ErrorKind::Timeout,
-                                                       .message = "the server's tmux did not answer in time"}));
+        replies.push_back(co_await reply_to(pending, deadline));
     }
     co_return replies;
+}
+
+asio::awaitable<TmuxChannel::Reply> TmuxChannel::request_group(std::string line, Instant deadline) {
+    if (!takes_requests()) {
+        co_return channel_closed(diagnostics_);
+    }
+    const auto pending = std::make_shared<Pending>(clock_);
+    pending->group = true;
+    pending_.push_back(pending);
+    send(line += '\n');
+    co_return co_await reply_to(pending, deadline);
+}
+
+bool TmuxChannel::takes_requests() const {
+    return open_ && unwritten_.size() <= kMaxUnwritten;
+}
+
+asio::awaitable<TmuxChannel::Reply> TmuxChannel::reply_to(std::shared_ptr<Pending> pending, Instant deadline) {
+    bool in_time = true;
+    while (!pending->reply && in_time) {
+        in_time = co_await pending->done.wait_until(deadline);
+    }
+    if (!pending->reply) {
+        co_return Error{.kind = ErrorKind::Timeout, .message = "the server's tmux did not answer in time"};
+    }
+    co_return std::move(*pending->reply);
 }
 
 asio::awaitable<TmuxChannel::Reply> TmuxChannel::request(std::string line, Instant deadline) {

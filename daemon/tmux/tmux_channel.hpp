@@ -45,6 +45,9 @@ public:
     using Reply = Result<std::vector<std::string>>;
     asio::awaitable<std::vector<Reply>> request_all(std::vector<std::string> lines, Instant deadline);
     asio::awaitable<Reply> request(std::string line, Instant deadline);
+    // One line of several commands, whichever of them run: its reply is the first error, or else the first answer in
+    // which a line begins with tmux::kRowMark. So the last command that runs gives such a line, and no other does.
+    asio::awaitable<Reply> request_group(std::string line, Instant deadline);
     // Level 2: a round trip to the server's tmux.
     asio::awaitable<Result<Duration>> round_trip(Instant deadline);
 
@@ -60,6 +63,7 @@ public:
 private:
     struct Pending {
         explicit Pending(Clock& clock) : done(clock) {}
+        bool group = false;
         std::optional<Reply> reply;
         Event done;
     };
@@ -76,6 +80,8 @@ private:
     void handle_block(tmux::Block block);
     void send(std::string_view bytes);
     void fail_pending();
+    [[nodiscard]] bool takes_requests() const;
+    asio::awaitable<Reply> reply_to(std::shared_ptr<Pending> pending, Instant deadline);
 
     asio::any_io_executor executor_;
     Clock& clock_;

@@ -1,5 +1,7 @@
 #include "daemon/tmux/tmux_commands.hpp"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "protocol/jsonrpc.hpp"
@@ -55,6 +57,14 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
     }
 }
 
+std::string replaced(std::string_view text, std::string_view word, std::string_view by) {
+    std::string result(text);
+    for (auto at = result.find(word); at != std::string::npos; at = result.find(word, at + by.size())) {
+        result.replace(at, word.size(), by);
+    }
+    return result;
+}
+
 // A metadata value that tmux neither expands nor prints raw line ends for.
 std::string encode_note(const SessionNote& note) {
     Json json = {{"name", note.name}, {"ctx", note.ctx}, {"command", note.command}, {"created_ms", note.created_ms}};
@@ -100,8 +110,25 @@ std::string keeper_name(const Ownership& ownership) {
     return "cmssh-keeper-" + hex_digest(ownership.owner + ' ' + ownership.server_key, 12);
 }
 
+// One name for each owner and key: tmux itself sees to it that there are never two.
+std::string spare_name(const Ownership& ownership) {
+    return "cmssh-spare-" + hex_digest(ownership.owner + ' ' + ownership.server_key, 12);
+}
+
 std::string target(std::string_view session_id) {
     return '=' + std::string(session_id) + ':';
+}
+
+// For a hook: moves its client to the first of the sessions that is there and has none.
+std::string switch_to_first(const std::deque<std::string>& sessions) {
+    std::string line;
+    for (auto session = sessions.rbegin(); session != sessions.rend(); ++session) {
+        const std::string otherwise = line.empty() ? "" : " { " + line + " }";
+        line = "if-shell -F -t " + quote(target(*session)) + ' ' +
+               quote("#{==:#{session_name} #{session_attached}," + *session + " 0}") + " { switch-client -t " +
+               quote('=' + *session) + " }" + otherwise;
+    }
+    return line.empty() ? line : line + " ; ";
 }
 
 // In single quotes for sh: the one quoting that holds everything.
@@ -117,13 +144,12 @@ std::string sh_quote(std::string_view text) {
     return quoted + "'";
 }
 
-// For a login shell that may be csh or fish: what one of them expands inside single quotes, or ends them with, travels
-// as octal escapes, and sh turns them back.
-std::string for_any_shell(std::string_view script) {
+// For printf's %b, which turns it back: printable ASCII on one line, without what is in `unwanted`.
+std::string octal_escaped(std::string_view text, std::string_view unwanted) {
     std::string escaped;
-    for (const char c : script) {
+    for (const char c : text) {
         const auto byte = static_cast<unsigned char>(c);
-        if (byte >= ' ' && byte < 0x7F && c != '\'' && c != '\\' && c != '!') {
+        if (byte >= ' ' && byte < 0x7F && c != '\\' && unwanted.find(c) == std::string_view::npos) {
             escaped += c;
             continue;
         }
@@ -132,69 +158,105 @@ std::string for_any_shell(std::string_view script) {
         escaped += static_cast<char>('0' + ((byte >> 3U) & 7U));
         escaped += static_cast<char>('0' + (byte & 7U));
     }
-    return "exec /bin/sh -c 'eval \"$(printf %b \"$1\")\"' sh '" + escaped + "'";
+    return escaped;
 }
 
+// For a login shell that may be csh or fish: what one of them expands inside single quotes, or ends them with, travels
+// as octal escapes, and sh turns them back.
+std::string for_any_shell(std::string_view script) {
+    return "exec /bin/sh -c 'eval \"$(printf %b \"$1\")\"' sh '" + octal_escaped(script, "'!") + "'";
+}
+
+constexpr std::string_view kPlaceFormat = "cmssh #{window_id} #{pane_id} #{pane_pid}";
 constexpr std::string_view kRowFormat =
     "cmssh #{session_name} #{window_id} #{pane_id} #{pane_pid} #{pane_dead} x#{pane_dead_status} x#{pane_dead_signal} "
     "x#{pane_dead_time} x#{@cmssh_note}";
 
+// The variables have names that nobody's own have: one that is in the environment already would be passed on changed.
 // What a user gets by typing the command in a new tmux window: the login, interactive shell's environment, then the
 // program itself in the shell's place. $1 is the directory or empty. csh reads no arguments safely, so that it only
 // lends its environment; fish hands its list on to sh as it is. The directory is entered again behind the rc files,
 // which may leave it.
-constexpr std::string_view kRunInLoginShell = R"sh(d=$1; shift
-[ -z "$d" ] || cd -- "$d" || exit 1
-i='[ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@"'
+constexpr std::string_view kRunInLoginShell = R"sh(cmssh_d=$1; shift
+[ -z "$cmssh_d" ] || cd -- "$cmssh_d" || exit 1
+cmssh_i='[ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@"'
 case ${SHELL##*/} in
-sh|ash|bash|dash|ksh*|mksh|yash|zsh) exec "$SHELL" -l FLAGS -c "$i" "$SHELL" "$d" "$@" ;;
-fish) exec "$SHELL" -l FLAGS -c 'exec $argv' -- /bin/sh -c "$i" sh "$d" "$@" ;;
-csh|tcsh) e=$("$SHELL" -c 'if ( -r /etc/csh.login ) source /etc/csh.login
+sh|ash|bash|dash|ksh*|mksh|yash|zsh) exec "$SHELL" -l FLAGS -c "$cmssh_i" "$SHELL" "$cmssh_d" "$@" ;;
+fish) exec "$SHELL" -l FLAGS -c 'exec $argv' -- /bin/sh -c "$cmssh_i" sh "$cmssh_d" "$@" ;;
+csh|tcsh) cmssh_e=$("$SHELL" -c 'if ( -r /etc/csh.login ) source /etc/csh.login
 if ( -r ~/.login ) source ~/.login
 /bin/sh -c "echo @cmssh@; export -p; echo umask `umask`"')
-printf %s "${e%%@cmssh@*}"
-case $e in *@cmssh@*) eval "${e#*@cmssh@}" ;; esac
-[ -z "$d" ] || cd -- "$d" || exit 1
+printf %s "${cmssh_e%%@cmssh@*}"
+case $cmssh_e in *@cmssh@*) eval "${cmssh_e#*@cmssh@}" ;; esac
+[ -z "$cmssh_d" ] || cd -- "$cmssh_d" || exit 1
 exec "$@" ;;
 *) exec "$@" ;;
 esac)sh";
 
 constexpr std::string_view kRunPlainly = R"sh([ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@")sh";
 
+// The spare session's program. Its terminal takes a line of any length without showing it once the cursor is hidden,
+// which is the sign that tmux is asked for. Then the terminal is as it was, the line has set environment and words, and
+// the script that is $1 is run as start_commands() has tmux run it.
+constexpr std::string_view kWaitForCommand = R"sh(CMSSH_SPARE_TTY=$(stty -g) && stty -icanon -echo || exit 1
+printf '\033[?25l'
+IFS= read -r CMSSH_SPARE_LINE || exit 1
+case $CMSSH_SPARE_LINE in *MARK*) ;; *) exit 1 ;; esac
+stty "$CMSSH_SPARE_TTY"
+printf '\033[?25h'
+CMSSH_SPARE_RUN=$1
+eval "$(printf %b "${CMSSH_SPARE_LINE#*MARK}")" 2>/dev/null
+exec /bin/sh -c "$CMSSH_SPARE_RUN" sh '' "$@")sh";
+// Opens the hand-over: what somebody typed there before is no part of it.
+constexpr std::string_view kHandOverMark = "cmssh-hand-over:";
+
+// tmux takes a microsecond or two for each byte of a line, the waiting shell as long again: what is longer is started
+// as fast without a spare session.
+constexpr std::size_t kLongestHandOver = 4096;
+
+// Variables whose value a start without a spare session may have from elsewhere: they mean something to the shell that
+// sets them (sh may be dash, bash, ksh or busybox), or tmux sets them itself.
+bool is_plain_variable(std::string_view name) {
+    static constexpr std::array<std::string_view, 5> kFamilies = {"BASH", "CMSSH_SPARE_", "KSH", "TERM", "TMUX"};
+    static constexpr std::array<std::string_view, 27> kSingle = {
+        "_",      "COLUMNS",  "DIRSTACK", "EGID",      "EPOCHREALTIME",   "EPOCHSECONDS", "ERRNO",
+        "EUID",   "FUNCNAME", "GID",      "GROUPS",    "HISTCMD",         "IFS",          "LINENO",
+        "LINES",  "OLDPWD",   "OPTARG",   "OPTIND",    "POSIXLY_CORRECT", "PPID",         "PWD",
+        "RANDOM", "SECONDS",  "SHELL",    "SHELLOPTS", "SRANDOM",         "UID"};
+    return std::none_of(kFamilies.begin(), kFamilies.end(),
+                        [name](std::string_view family) { return name.starts_with(family); }) &&
+           std::find(kSingle.begin(), kSingle.end(), name) == kSingle.end();
+}
+
 std::string run_script(SessionShell shell) {
     if (shell == SessionShell::None) {
         return std::string(kRunPlainly);
     }
-    std::string script(kRunInLoginShell);
-    const std::string_view flags = shell == SessionShell::LoginInteractive ? "-i" : "";
-    for (auto at = script.find("FLAGS"); at != std::string::npos; at = script.find("FLAGS")) {
-        script.replace(at, 5, flags);
-    }
-    return script;
+    return replaced(kRunInLoginShell, "FLAGS", shell == SessionShell::LoginInteractive ? "-i" : "");
 }
 
 }  // namespace
 
 std::string open_command(const SessionsConfig& config, const Ownership& ownership, std::string_view token) {
     // 1,013 sessions lock everyone out of a tmux server with the usual soft limit of 1024 descriptors.
-    std::string script = "t=" + sh_quote(config.tmux) + "; k=" + sh_quote(token) + "\n";
+    std::string script = "cmssh_t=" + sh_quote(config.tmux) + "; cmssh_k=" + sh_quote(token) + "\n";
     script += R"sh(ulimit -Sn "$(ulimit -Hn)" 2>/dev/null
-case $t in "~/"*) t=$HOME/${t#??} ;; esac
-if command -v "$t" >/dev/null 2>&1; then :; else
-case ${SHELL##*/} in *csh) l=-c ;; *) l=-lc ;; esac
-p=$("${SHELL:-/bin/sh}" "$l" env </dev/null 2>/dev/null | sed -n 's/^PATH=//p' | tail -n 1)
-PATH=$PATH:$p
+case $cmssh_t in "~/"*) cmssh_t=$HOME/${cmssh_t#??} ;; esac
+if command -v "$cmssh_t" >/dev/null 2>&1; then :; else
+case ${SHELL##*/} in *csh) cmssh_l=-c ;; *) cmssh_l=-lc ;; esac
+cmssh_p=$("${SHELL:-/bin/sh}" "$cmssh_l" env </dev/null 2>/dev/null | sed -n 's/^PATH=//p' | tail -n 1)
+PATH=$PATH:$cmssh_p
 fi
-if command -v "$t" >/dev/null 2>&1; then :; else echo "$k missing"; exit 0; fi
-echo "$k $("$t" -V)"
-echo "$k boot $(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
-echo "$k home $HOME"
+if command -v "$cmssh_t" >/dev/null 2>&1; then :; else echo "$cmssh_k missing"; exit 0; fi
+echo "$cmssh_k $("$cmssh_t" -V)"
+echo "$cmssh_k boot $(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
+echo "$cmssh_k home $HOME"
 )sh";
-    const std::string tmux = "\"$t\" -u -L " + sh_quote(config.tmux_socket);
+    const std::string tmux = "\"$cmssh_t\" -u -L " + sh_quote(config.tmux_socket);
     // Of a path that died without a word, our client may be attached for hours. Where its output is stalled it cannot
     // be detached, and a tmux that is told to end meanwhile never does.
-    script += "for c in $(" + tmux + " list-clients -t " + sh_quote(target(keeper_name(ownership))) +
-              " -F '#{?client_control_mode,#{client_pid},}' 2>/dev/null); do kill -9 \"$c\" 2>/dev/null; done\n";
+    script += "for cmssh_c in $(" + tmux + " list-clients -t " + sh_quote(target(keeper_name(ownership))) +
+              " -F '#{?client_control_mode,#{client_pid},}' 2>/dev/null); do kill -9 \"$cmssh_c\" 2>/dev/null; done\n";
     const std::string control =
         tmux + " -C new-session -A -D -s " + keeper_name(ownership) + " -f no-output,ignore-size 'exec cat'";
     // tmux 3.3 keeps a control client for ever whose last output it could not write, and with it the channel and the
@@ -222,6 +284,9 @@ std::vector<std::string> setup_commands(const SessionsConfig& config, const Owne
         "set-option -wg automatic-rename on",
         "set-option -wg automatic-rename-format '#{?pane_dead,dead,#{session_name}}'",
         "set-option -t " + quote(keeper) + " @cmssh_owner " + quote(ownership.owner),
+        // A spare session is of no use to anybody else: whatever ends our client, tmux lets go of it.
+        remove_spare_command(ownership),
+        "set-hook -t " + quote(keeper) + " client-detached " + quote(remove_spare_command(ownership)),
         // One line a second at most, and only when the set of dead panes changed.
         "refresh-client -B " + quote("dead::#{S:#{W:#{P:#{?pane_dead,#{pane_id} #{pane_dead_status},}}}}"),
     };
@@ -229,8 +294,7 @@ std::vector<std::string> setup_commands(const SessionsConfig& config, const Owne
 
 std::vector<std::string> start_commands(const SessionsConfig& config, const Ownership& ownership,
                                         const NewSession& session) {
-    std::string line =
-        "new-session -d -P -F " + quote("cmssh #{window_id} #{pane_id} #{pane_pid}") + " -s " + quote(session.id);
+    std::string line = "new-session -d -P -F " + quote(kPlaceFormat) + " -s " + quote(session.id);
     if (session.size) {
         line += " -x " + std::to_string(session.size->cols) + " -y " + std::to_string(session.size->rows);
     }
@@ -258,6 +322,85 @@ std::vector<std::string> start_commands(const SessionsConfig& config, const Owne
         option + "@cmssh_server " + quote(to_hex(ownership.server_key)),
         option + "@cmssh_note " + quote(encode_note(session.note)),
     };
+}
+
+std::vector<std::string> make_spare_commands(const SessionsConfig& config, const Ownership& ownership,
+                                             const std::deque<std::string>& newest) {
+    const std::string name = spare_name(ownership);
+    const std::string here = "-t " + quote(target(name)) + ' ';
+    return {
+        remove_spare_command(ownership),
+        "new-session -d -P -F " + quote(kPlaceFormat) + " -s " + quote(name) + " -- /bin/sh -c " +
+            quote(replaced(kWaitForCommand, "MARK", kHandOverMark)) + " sh " + quote(run_script(config.shell)),
+        "set-option " + here + "@cmssh_owner " + quote(ownership.owner),
+        "set-option " + here + "@cmssh_server " + quote(to_hex(ownership.server_key)),
+        "set-option -w " + here + "remain-on-exit off",
+        // Where none of the newest is there: tmux 3.2 to 3.4 choose the oldest one that is not attached, later ones the
+        // newest.
+        "set-option " + here + "detach-on-destroy no-detached",
+        "set-hook " + here + "client-session-changed " +
+            quote(switch_to_first(newest) + remove_spare_command(ownership)),
+    };
+}
+
+std::optional<std::int64_t> parse_spare(const std::vector<Result<std::vector<std::string>>>& replies) {
+    for (std::size_t i = 1; i < replies.size(); ++i) {
+        if (!replies[i]) {
+            return std::nullopt;
+        }
+    }
+    const auto started = parse_started(*replies[1]);
+    return started ? std::optional(started->pane_pid) : std::nullopt;
+}
+
+std::string remove_spare_command(const Ownership& ownership) {
+    return kill_session_command(spare_name(ownership));
+}
+
+std::optional<std::string> take_over_command(const Ownership& ownership, std::int64_t spare_pid,
+                                             const NewSession& session) {
+    if (session.size || !session.directory.empty()) {
+        return std::nullopt;
+    }
+    auto environment = session.env;
+    environment.emplace("CMSSH_SESSION", session.id);
+    environment.emplace("CMSSH_SESSION_CTX", session.note.ctx);
+    const std::string here = "-t " + quote(target(session.id)) + ' ';
+    std::string windows;  // what windows made in this session later have in their environment
+    std::string script = "export";
+    for (const auto& [name, value] : environment) {
+        if (!is_plain_variable(name)) {
+            return std::nullopt;
+        }
+        windows += "set-environment " + here + name + ' ' + quote(value) + " ; ";
+        script += ' ' + name + '=' + sh_quote(value);
+    }
+    script += "; set --";
+    for (const auto& argument : session.note.command) {
+        script += ' ' + sh_quote(argument);
+    }
+    const std::string text = std::string(kHandOverMark) + octal_escaped(script, "");
+    if (text.size() > kLongestHandOver) {
+        return std::nullopt;
+    }
+    const std::string spare = spare_name(ownership);
+    const std::string keeper = keeper_name(ownership);
+    // Its program waits, nobody has looked at it or put anything beside it, and it is the one that was made for us.
+    const std::string fit =
+        "#{==:#{pane_dead}#{pane_in_mode}#{pane_input_off}#{cursor_flag}#{session_windows}#{window_panes}"
+        "#{session_last_attached} #{pane_pid},000011 " +
+        std::to_string(spare_pid) + "}";
+    return "if-shell -F -t " + quote(target(spare)) + ' ' + quote(fit) +             //
+           " { rename-session -t " + quote('=' + spare) + ' ' + quote(session.id) +  //
+           " ; set-hook -u " + here + "client-session-changed" +                     //
+           " ; set-option -u " + here + "detach-on-destroy" +                        //
+           " ; set-option -wu " + here + "remain-on-exit" +                          //
+           " ; set-option " + here + "@cmssh_note " + quote(encode_note(session.note)) + " ; " + windows +
+           "send-keys -l " + here + quote(text) + " ; send-keys " + here + "Enter" +
+           // Its time of activity, by which `tmux attach` chooses, is now.
+           " ; switch-client -E -t " + quote('=' + session.id) + " ; switch-client -E -t " + quote('=' + keeper) +
+           " ; display-message -p " + here + quote(kPlaceFormat) + " } { display-message -p " +
+           quote(std::string(kRowMark) + "no-spare") + " }";
 }
 
 Result<Started> parse_started(const std::vector<std::string>& lines) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -65,12 +66,30 @@ struct NewSession {
 [[nodiscard]] std::vector<std::string> start_commands(const SessionsConfig& config, const Ownership& ownership,
                                                       const NewSession& session);
 
+// Opens a row of ours in an answer; never the text of anybody else.
+inline constexpr std::string_view kRowMark = "cmssh ";
+
 struct Started {
     std::string pane_id;    // "%3"
     std::string window_id;  // "@3"
     std::int64_t pane_pid = 0;
 };
 [[nodiscard]] Result<Started> parse_started(const std::vector<std::string>& lines);
+
+// The spare session of an owner and key: one that is made ahead and whose program waits for its command on its
+// terminal. tmux lets go of it when the channel that made it ends, when its program ends, and when somebody attaches to
+// it, as `tmux attach` does to the newest session: who does gets the first of `newest` that is there and not attached.
+// The first command, which may fail, removes an older one.
+[[nodiscard]] std::vector<std::string> make_spare_commands(const SessionsConfig& config, const Ownership& ownership,
+                                                           const std::deque<std::string>& newest);
+// The pid of its pane, from the replies to these.
+[[nodiscard]] std::optional<std::int64_t> parse_spare(const std::vector<Result<std::vector<std::string>>>& replies);
+[[nodiscard]] std::string remove_spare_command(const Ownership& ownership);
+// One line that makes the spare session the one that start_commands() would make: it answers with a row for
+// parse_started, or with another one where there is no spare session that can be taken over. nullopt: this session
+// can't be made so, or not as fast.
+[[nodiscard]] std::optional<std::string> take_over_command(const Ownership& ownership, std::int64_t spare_pid,
+                                                           const NewSession& session);
 
 [[nodiscard]] std::string pane_directory_command(std::string_view session_id);
 

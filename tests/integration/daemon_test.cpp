@@ -236,7 +236,7 @@ TEST_P(NextDaemon, AdoptsTheMasterAndFindsTheSessions) {
     EXPECT_EQ(connected.at("reused"), true);
     EXPECT_EQ(connected.at("connection").at("adopted"), true);
     EXPECT_EQ(connected.at("connection").at("master_pid"), before.at("connection").at("master_pid"));
-    ASSERT_TRUE(wait_until([&] { return world.list().size() == 1; }));
+    ASSERT_TRUE(world.becomes("job", "running"));
     const Json found = world.session("job");
     for (const auto* field : {"id", "name", "ctx", "server", "command", "cwd", "state", "created_at", "tmux"}) {
         EXPECT_EQ(found.at(field), before.at("session").at(field)) << field;

@@ -23,7 +23,7 @@ std::string text(World& world, const std::string& id, Json params = Json::object
 class Stepped {
 public:
     explicit Stepped(World& world) : world_(world), input_(world.dir / "input") {
-        id = world.start_id("server-1", {"sh", "-c", R"(mkfifo "$0"; while read -r line <"$0"; do
+        id = world.start_id("server-1", {"sh", "-c", R"(mkfifo "$0"; exec 3<>"$0"; while read -r line <&3; do
 [ "$line" = end ] && exit 3; printf %b "$line"; done)",
                                          input_});
         EXPECT_TRUE(wait_until([&] { return exists(input_); }));
@@ -60,12 +60,29 @@ TEST(Logs, OfAnEndedSessionAreWhatItHadAtItsEnd) {
         world.start_id("server-1", {"sh", "-c", R"(i=0; while [ $i -lt 200 ]; do echo "line $i"; i=$((i+1)); done
 printf '%0200d\n' 7; printf '\033[31mred\033[0m\n'; exit 4)"});
     EXPECT_EQ(world.wait(id).at("exit_code"), 4);
-    EXPECT_EQ(world.tmux_sessions(1), Words{});
+    EXPECT_TRUE(wait_until([&] { return world.tmux_sessions(1).empty(); }));
     const std::string all = text(world, id);
     EXPECT_THAT(all, StartsWith("line 0\nline 1\n"));
     EXPECT_THAT(all, EndsWith("line 199\n" + std::string(199, '0') + "7\nred\n"));
     EXPECT_EQ(text(world, id, {{"lines", 1}}), "red\n");
     EXPECT_THAT(text(world, id, {{"lines", 1}, {"escapes", true}}), HasSubstr("\033[31mred"));
+}
+
+TEST(Logs, OfShortSessionsAreComplete) {
+    World world(servers(1));
+    for (int round = 0; round < 10; ++round) {
+        std::vector<int> asked;
+        for (int i = 0; i < 10; ++i) {
+            asked.push_back(world.rpc().send(
+                "start", {{"ctx", "server-1"}, {"command", {"sh", "-c", "echo bye; exit " + std::to_string(i)}}}));
+        }
+        for (int i = 0; i < 10; ++i) {
+            const std::string id =
+                world.rpc().reply(asked[static_cast<std::size_t>(i)]).at("result").at("session").at("id");
+            EXPECT_EQ(world.wait(id).at("exit_code"), i);
+            EXPECT_EQ(text(world, id), "bye\n") << id;
+        }
+    }
 }
 
 TEST(Logs, OfAKilledSessionAreWhatItHadBefore) {

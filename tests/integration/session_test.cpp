@@ -126,6 +126,10 @@ TEST_P(LoginShell, LeavesEnvironmentAndDirectoryAsTheyWereGiven) {
     for (std::size_t i = 0; i < kNasty.size(); ++i) {
         env["V" + std::to_string(i)] = kNasty[i];
     }
+    // What a script between tmux and the program might use itself.
+    for (const auto* name : {"c", "d", "e", "i", "k", "l", "p", "s", "t"}) {
+        env[name] = name;
+    }
     const std::string file = world.dir / "environment";
     world.start(
         "server-1",
@@ -136,6 +140,9 @@ TEST_P(LoginShell, LeavesEnvironmentAndDirectoryAsTheyWereGiven) {
     const std::set<std::string> environment(lines.begin(), lines.end());
     for (std::size_t i = 0; i < kNasty.size(); ++i) {
         EXPECT_TRUE(environment.contains("V" + std::to_string(i) + '=' + kNasty[i])) << kNasty[i];
+    }
+    for (const auto* name : {"c", "d", "e", "i", "k", "l", "p", "s", "t"}) {
+        EXPECT_TRUE(environment.contains(std::string(name) + '=' + name)) << name;
     }
 }
 

@@ -122,4 +122,30 @@ Words World::tmux_sessions(int server) const {
     return names;
 }
 
+int World::spare_sessions(int server) const {
+    std::istringstream lines(tmux(server, {"list-sessions", "-F", "#{session_name}"}).output);
+    int count = 0;
+    for (std::string name; std::getline(lines, name);) {
+        count += name.starts_with("cmssh-spare-") ? 1 : 0;
+    }
+    return count;
+}
+
+pid_t World::spare(int server) {
+    const Words ready = {"list-panes", "-a",
+                         "-f",         "#{&&:#{m:cmssh-spare-*,#{session_name}},#{==:#{cursor_flag},0}}",
+                         "-F",         "#{pane_pid}"};
+    std::string pid;
+    if (!wait_until([&] { return !(pid = tmux(server, ready).output).empty(); })) {
+        throw std::runtime_error("no spare session was made");
+    }
+    // The daemon reads tmux's replies in order.
+    rpc().call("check");
+    return std::stoi(pid);
+}
+
+pid_t World::pane_pid(int server, const std::string& id) const {
+    return std::stoi(tmux(server, {"display-message", "-p", "-t", '=' + id + ':', "#{pane_pid}"}).output);
+}
+
 }  // namespace cmssh::test

@@ -61,6 +61,11 @@ public:
     [[nodiscard]] Finished tmux(int server, const Words& arguments) const;
     // The sessions that are there, without the daemon's own.
     [[nodiscard]] Words tmux_sessions(int server) const;
+    [[nodiscard]] int spare_sessions(int server) const;
+    // Waits until a spare session is there to be taken over, and the daemon knows it; the pid of its pane.
+    pid_t spare(int server);
+    // Of the only pane of a session there.
+    [[nodiscard]] pid_t pane_pid(int server, const std::string& id) const;
 
 private:
     std::unique_ptr<RpcClient> rpc_;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -15,9 +17,18 @@
 
 namespace cmssh::fakes {
 
+// What the tmux of a fake server answers to one command.
+struct TmuxAnswer {
+    bool error = false;
+    std::string text;
+};
+// By command line: the answers to the commands in it. A line that is not here is one command, with an empty answer.
+using TmuxAnswers = std::map<std::string, std::vector<TmuxAnswer>, std::less<>>;
+
 class FakeChannel final : public Channel {
 public:
-    FakeChannel(Clock& clock, const std::string& command) : changed_(clock) {
+    FakeChannel(Clock& clock, const std::string& command, const TmuxAnswers& answers)
+        : answers_(answers), changed_(clock) {
         // The command says which word the greeting begins with: "k='cmssh-…'", quoted once more.
         const auto begin = command.find("cmssh-", command.find("k="));
         if (begin == std::string::npos) {
@@ -42,7 +53,13 @@ public:
         co_return std::string();
     }
     std::size_t try_write(std::string_view bytes) override {
-        asked_ += static_cast<int>(std::count(bytes.begin(), bytes.end(), '\n'));
+        for (const char byte : bytes) {
+            if (byte == '\n') {
+                asked_.push_back(std::exchange(line_, {}));
+            } else {
+                line_ += byte;
+            }
+        }
         answer();
         return bytes.size();
     }
@@ -61,16 +78,23 @@ public:
 
 private:
     void answer() {
-        for (; asked_ > 0 && !cut_; --asked_) {
-            const std::string numbers = "1700000000 " + std::to_string(++replies_) + " 1\n";
-            output_ += "%begin " + numbers + "%end " + numbers;
+        while (!asked_.empty() && !cut_) {
+            const auto known = answers_.find(asked_.front());
+            for (const auto& answer : known != answers_.end() ? known->second : std::vector<TmuxAnswer>(1)) {
+                const std::string numbers = "1700000000 " + std::to_string(++replies_) + " 1\n";
+                output_ += "%begin " + numbers + answer.text + (answer.text.empty() ? "" : "\n") +
+                           (answer.error ? "%error " : "%end ") + numbers;
+            }
+            asked_.pop_front();
         }
         changed_.notify_all();
     }
 
+    const TmuxAnswers& answers_;
+    std::string line_;
+    std::deque<std::string> asked_;
     std::string output_;
     bool cut_ = false;
-    int asked_ = 0;
     bool speaks_ = false;
     bool closed_ = false;
     int replies_ = 0;
@@ -86,6 +110,7 @@ public:
     bool holds_channels = false;         // they are answered once this is false
     bool ends_when_told = true;
     bool stopped = false;  // the process answers nothing
+    TmuxAnswers tmux_answers;
 
     // What the test sees.
     int channels_asked = 0;
@@ -149,7 +174,7 @@ public:
         if (channel_error) {
             co_return *channel_error;
         }
-        auto channel = std::make_shared<FakeChannel>(clock_, command);
+        auto channel = std::make_shared<FakeChannel>(clock_, command, tmux_answers);
         channels_.push_back(channel);
         co_return std::unique_ptr<Channel>(std::make_unique<Shared>(std::move(channel)));
     }

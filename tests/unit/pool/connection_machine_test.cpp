@@ -340,6 +340,16 @@ TEST(ConnectionMachineLinger, IsNotForAPinnedConnection) {
 }
 
 // Otherwise a path that comes and goes would keep a master that nobody needs.
+TEST(ConnectionMachineLinger, IsOverWhenTheConnectionIsPinned) {
+    Subject subject;
+    subject.up();
+    ASSERT_EQ(subject.left(), kLinger);
+    subject.on(M::Pinned{});
+    EXPECT_FALSE(subject.machine.deadline());
+    subject.on(M::MasterDied{});
+    EXPECT_EQ(subject.state(), State::Backoff);
+}
+
 TEST(ConnectionMachineLinger, RunsOnThroughGoodAndBadHealth) {
     Subject subject;
     subject.up();

@@ -162,6 +162,93 @@ TEST(TmuxCommands, SetUpWhatTheUsersConfigMustNotChange) {
     }
 }
 
+NewSession small_session() {
+    NewSession session;
+    session.id = "sess-a";
+    session.note = {.name = "a",
+                    .ctx = "it's\n#{id}",
+                    .command = {"printf", "a\nb\\'$HOME é"},
+                    .cwd = std::nullopt,
+                    .created_ms = 1,
+                    .request_id = {}};
+    session.env = {{"NAME", "x;\n$Y é"}, {"EMPTY", ""}};
+    return session;
+}
+
+// What the waiting shell is sent.
+std::string handed_over(const std::string& line) {
+    const auto begin = line.find("cmssh-hand-over:");
+    return line.substr(begin, line.find("\" ; send-keys", begin) - begin);
+}
+
+TEST(TakeOver, IsOneLineThatTmuxExpandsNothingOf) {
+    const auto line = take_over_command(kOwner, 4711, small_session());
+    ASSERT_TRUE(line);
+    for (const char c : *line) {
+        ASSERT_FALSE(static_cast<unsigned char>(c) < ' ' || c == 0x7f) << *line;
+    }
+    EXPECT_THAT(*line, HasSubstr("#{pane_pid},000011 4711}"));
+    EXPECT_THAT(*line, HasSubstr(R"(set-environment -t "=sess-a:" CMSSH_SESSION "sess-a" ;)"));
+    EXPECT_THAT(*line, HasSubstr(R"(set-environment -t "=sess-a:" CMSSH_SESSION_CTX "it's\n#{id}" ;)"));
+    EXPECT_THAT(*line, HasSubstr(R"(set-environment -t "=sess-a:" EMPTY "" ;)"));
+    EXPECT_THAT(*line, HasSubstr(R"(set-environment -t "=sess-a:" NAME "x;\n\$Y é" ;)"));
+    const std::string text = handed_over(*line);
+    EXPECT_THAT(text, HasSubstr("export CMSSH_SESSION='sess-a'"));
+    EXPECT_TRUE(std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c < 0x7f; })) << text;
+}
+
+TEST(TakeOver, AnswersInEveryCaseWithARowAtItsEnd) {
+    const auto line = take_over_command(kOwner, 1, small_session());
+    ASSERT_TRUE(line);
+    EXPECT_THAT(*line,
+                HasSubstr(R"( ; display-message -p -t "=sess-a:" "cmssh #{window_id} #{pane_id} #{pane_pid}" } {)"));
+    EXPECT_TRUE(line->ends_with(R"( { display-message -p "cmssh no-spare" })"));
+    EXPECT_FALSE(parse_started({"cmssh no-spare"}));
+}
+
+TEST(TakeOver, IsNotForWhatASpareSessionCannotGive) {
+    NewSession session = small_session();
+    session.size = api::Size{.cols = 80, .rows = 24};
+    EXPECT_FALSE(take_over_command(kOwner, 1, session));
+    session = small_session();
+    session.directory = "/tmp";
+    EXPECT_FALSE(take_over_command(kOwner, 1, session));
+    session = small_session();
+    session.note.command.push_back(std::string(5000, 'x'));
+    EXPECT_FALSE(take_over_command(kOwner, 1, session));
+    for (const auto* name : {"_", "PPID", "IFS", "UID", "BASH_ENV", "BASHOPTS", "RANDOM", "PWD", "TERM", "TMUX_PANE",
+                             "SHELL", "CMSSH_SPARE_LINE"}) {
+        session = small_session();
+        session.env[name] = "x";
+        EXPECT_FALSE(take_over_command(kOwner, 1, session)) << name;
+    }
+    for (const auto* name : {"PATH", "HOME", "d", "line", "LANG", "CMSSH_OTHER"}) {
+        session = small_session();
+        session.env[name] = "x";
+        EXPECT_TRUE(take_over_command(kOwner, 1, session)) << name;
+    }
+}
+
+TEST(SpareSession, HasOneNamePerOwnerAndKey) {
+    const Ownership other{.owner = kOwner.owner, .server_key = "hren@server2:22"};
+    EXPECT_NE(remove_spare_command(kOwner), remove_spare_command(other));
+    EXPECT_THAT(remove_spare_command(kOwner), HasSubstr("\"=cmssh-spare-"));
+    EXPECT_EQ(make_spare_commands(SessionsConfig{}, kOwner, {})[0], remove_spare_command(kOwner));
+    EXPECT_THAT(setup_commands(SessionsConfig{}, kOwner), Contains(remove_spare_command(kOwner)));
+}
+
+TEST(SpareSession, IsThereWhereAllButTheRemovalSucceeded) {
+    using Reply = Result<std::vector<std::string>>;
+    const Reply failed = Error{.kind = ErrorKind::TmuxFailed, .message = "no"};
+    const Reply empty = std::vector<std::string>{};
+    const Reply row = std::vector<std::string>{"cmssh @1 %2 3"};
+    EXPECT_EQ(parse_spare({failed, row, empty}), 3);
+    EXPECT_EQ(parse_spare({empty, row, empty}), 3);
+    EXPECT_EQ(parse_spare({empty, failed, empty}), std::nullopt);
+    EXPECT_EQ(parse_spare({empty, row, failed}), std::nullopt);
+    EXPECT_EQ(parse_spare({empty, empty, empty}), std::nullopt);
+}
+
 TEST(ParseStarted, ReadsTheRowOfNewSession) {
     const auto started = parse_started({"noise of a hook", "cmssh @12 %34 5678"});
     ASSERT_TRUE(started);

@@ -1,0 +1,82 @@
+// Replies go to who asked, also where a line has several commands.
+#include "daemon/tmux/tmux_channel.hpp"
+
+#include <gmock/gmock.h>
+
+#include "tests/unit/fakes/fake_clock.hpp"
+#include "tests/unit/fakes/fake_master.hpp"
+
+namespace cmssh {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class TmuxChannelTest : public ::testing::Test {
+protected:
+    TmuxChannelTest() {
+        tmux::Ownership owner{.owner = "0123456789abcdef", .server_key = "hren@server1:22"};
+        auto opened = loop_.run(TmuxChannel::open(loop_.executor(), loop_.clock(), master_, SessionsConfig{},
+                                                  std::move(owner), loop_.now() + 1h));
+        channel_ = std::move(opened).value();
+        master_->tmux_answers["next"] = {{.text = "its own"}};
+    }
+    ~TmuxChannelTest() override {
+        channel_->close();
+        loop_.run(channel_->joined());
+    }
+
+    // What the group's answer is, when the next request has got its own.
+    TmuxChannel::Reply ask_group(std::vector<fakes::TmuxAnswer> answers) {
+        master_->tmux_answers["group"] = std::move(answers);
+        const auto group = loop_.start(channel_->request_group("group", loop_.now() + 1h));
+        const auto next = loop_.start(channel_->request("next", loop_.now() + 1h));
+        EXPECT_TRUE(group.done() && next.done());
+        EXPECT_TRUE(*next);
+        EXPECT_THAT(**next, ElementsAre("its own"));
+        return *group;
+    }
+
+    fakes::TestLoop loop_;
+    std::shared_ptr<fakes::FakeMaster> master_ = std::make_shared<fakes::FakeMaster>(loop_.clock(), 1, false);
+    std::unique_ptr<TmuxChannel> channel_;
+};
+
+TEST_F(TmuxChannelTest, GroupIsAnsweredByItsRow) {
+    const auto reply = ask_group({{}, {}, {.text = "of a hook"}, {}, {.text = "cmssh @1 %2 3"}});
+    ASSERT_TRUE(reply);
+    EXPECT_THAT(*reply, ElementsAre("cmssh @1 %2 3"));
+}
+
+TEST_F(TmuxChannelTest, GroupIsAnsweredByItsFirstError) {
+    for (const std::size_t before : {0U, 1U, 5U}) {
+        std::vector<fakes::TmuxAnswer> answers(before);
+        answers.push_back({.error = true, .text = "duplicate session: sess-a"});
+        const auto reply = ask_group(std::move(answers));
+        ASSERT_FALSE(reply);
+        EXPECT_EQ(reply.error().kind, ErrorKind::TmuxFailed);
+        EXPECT_THAT(reply.error().message, HasSubstr("duplicate session"));
+    }
+}
+
+TEST_F(TmuxChannelTest, GroupWithoutAnAnswerTimesOut) {
+    master_->tmux_answers["group"] = {};
+    const auto group = loop_.start(channel_->request_group("group", loop_.now() + 1s));
+    loop_.advance(1s);
+    ASSERT_TRUE(group.done());
+    EXPECT_EQ(group->error().kind, ErrorKind::Timeout);
+}
+
+TEST_F(TmuxChannelTest, GroupIsLostWithItsChannel) {
+    master_->tmux_answers["group"] = {{}, {}};
+    const auto group = loop_.start(channel_->request_group("group", loop_.now() + 1h));
+    EXPECT_FALSE(group.done());
+    master_->close_channels();
+    loop_.run_ready();
+    ASSERT_TRUE(group.done());
+    EXPECT_EQ(group->error().kind, ErrorKind::MasterLost);
+}
+
+}  // namespace
+}  // namespace cmssh
