@@ -143,6 +143,9 @@ Sessions::RecordPtr Sessions::make_record(const api::StartParams& params, const 
         record->life = channel->life();
     }
     record->being_started = true;
+    if (const TmuxChannel* channel = found.connection->tmux()) {
+        record->life = channel->life();
+    }
     return record;
 }
 
@@ -310,10 +313,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
         result.reused = ready->reused;
         co_return result;
     }
-    if (record->life != life) {
-        record->life = life;
-        registry_.put(*record, Durability::Process);
-    }
+    remember_life(*record, life);
     if (session.note.cwd) {
         const auto& cwd = *session.note.cwd;
         if (!cwd.starts_with('/') && channel.remote_home().empty()) {
@@ -370,6 +370,14 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
     result.connection = connection.describe();
     result.reused = ready->reused;
     co_return result;
+}
+
+// Before tmux is asked.
+void Sessions::remember_life(SessionRecord& record, const tmux::ServerLife& life) {
+    if (record.life != life) {
+        record.life = life;
+        registry_.put(record, Durability::Process);
+    }
 }
 
 asio::awaitable<Result<tmux::Started>> Sessions::find_started(RecordPtr record) {

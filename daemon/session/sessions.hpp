@@ -92,6 +92,7 @@ private:
     asio::awaitable<Result<api::StartResult>> start_again(RecordPtr record, api::StartParams params, Caller caller);
     asio::awaitable<Result<api::StartResult>> start_on(RecordPtr record, tmux::NewSession session,
                                                        Connection::Want want, Tried tried, Caller caller);
+    void remember_life(SessionRecord& record, const tmux::ServerLife& life);
     asio::awaitable<Result<tmux::Started>> find_started(RecordPtr record);
     // The reply of a start in the connection's spare session, empty where there was none to take over.
     asio::awaitable<std::vector<TmuxChannel::Reply>> take_over_spare(Connection& connection,

@@ -89,6 +89,8 @@ public:
     explicit SimSpawner(World& world) : world_(world) {}
     Result<std::unique_ptr<ChildProcess>> spawn(SpawnRequest request) override;
 
+    bool reading = false;  // what it wrote may not have been read yet
+
 private:
     World& world_;
 };

@@ -156,7 +156,7 @@ Day::Day(const Options& options)
 
     Rng& rng = world_.rng;
     config_.pool.health_interval = std::chrono::duration_cast<std::chrono::milliseconds>(
-        rng.chance(0.15) ? Duration(15s) : rng.between(30s, 5min));
+        rng.chance(0.08) ? Duration(15s) : rng.between(30s, 5min));
     config_.pool.unhealthy_after = 1 + static_cast<int>(rng.below(3));
     const std::array<Duration, 4> persists = {5s, 60s, 10min, 2h};
     config_.pool.control_persist =
@@ -224,7 +224,7 @@ void Day::begin_daemon() {
     }
     seen_.clear();
     world_.note("the daemon begins", {}, world_.daemon_life);
-    daemon_ = std::make_unique<SimDaemon>(world_, config_, registry_file_, options_.seed % 16 == 0);
+    daemon_ = std::make_unique<SimDaemon>(world_, config_, registry_file_, options_.seed % 50 == 0);
     world_.touch();
     for (auto& start : std::exchange(to_repeat_, {})) {
         call_start(std::move(start));
@@ -267,12 +267,16 @@ SimDaemon* Day::daemon() {
     if (daemon_ == nullptr) {
         begin_daemon();
     }
+    world_.touch();
     return daemon_->stopping() || world_.clock.crashed() ? nullptr : daemon_.get();
 }
 
 void Day::settle() {
     constexpr int kMostSteps = 100'000;
     int steps = 0;
+    if (!world_.clock.take_woken() && !world_.touched) {
+        return;
+    }
     while (daemon_ != nullptr && !over()) {
         if (!daemon_->step()) {
             break;
@@ -313,7 +317,7 @@ void Day::every(Duration mean, std::function<void()> what) {
 
 void Day::plan() {
     Rng& rng = world_.rng;
-    every(rng.between(4min, 14min), [this] { start_one(world_.rng.chance(0.04)); });
+    every(rng.between(5min, 15min), [this] { start_one(world_.rng.chance(0.04)); });
     every(rng.between(15min, 40min), [this] { kill_one(); });
     every(30min, [this] { list_all(); });
     every(40min, [this] {
@@ -582,7 +586,7 @@ asio::awaitable<void> Day::do_lease(std::string ctx, std::string key, Duration l
     const Instant until = world_.clock.now() + lasts;
     while (world_.clock.now() < until && !world_.clock.crashed() && !daemon_->stopping()) {
         const auto timer = world_.clock.make_timer();
-        co_await timer->wait_until(std::min(until, world_.clock.now() + 10s));
+        co_await timer->wait_until(std::min(until, world_.clock.now() + 60s));
     }
     --keys_[key].leases;
     world_.touch();
@@ -687,6 +691,7 @@ void Day::fault() {
             if (daemon_ != nullptr && !daemon_->stopping() && !world_.clock.crashed()) {
                 world_.note("the daemon is asked to stop");
                 daemon_->request_stop();
+                world_.touch();
                 expect_stop(world_.daemon_life, world_.clock.now() + 2min);
             }
             return;

@@ -9,8 +9,9 @@ namespace cmssh::sim {
 SimDaemon::SimDaemon(World& around, const Config& config, const std::string& registry_file, bool keeps_registry)
     : world(around),
       io(1),
+      pipes(1),
       spawner(world),
-      resolver(io.get_executor(), world.clock, spawner, config, {}),
+      resolver(pipes.get_executor(), world.clock, spawner, config, {}),
       launcher(world),
       slots(world.clock, config.pool.max_concurrent_connects),
       registry(world.clock, registry_file),
@@ -46,7 +47,14 @@ std::vector<ServerKey> SimDaemon::left_masters() const {
 
 bool SimDaemon::step() {
     io.restart();
-    return io.poll_one() > 0;
+    if (io.poll_one() > 0) {
+        return true;
+    }
+    if (spawner.reading) {
+        pipes.restart();
+        spawner.reading = pipes.poll() > 0;
+    }
+    return spawner.reading;
 }
 
 void SimDaemon::request_stop() {

@@ -28,6 +28,8 @@ public:
 
     World& world;
     asio::io_context io;
+    // Of the pipes that `ssh -G` writes into: what looks at descriptors asks the kernel at each step.
+    asio::io_context pipes;
     SimSpawner spawner;
     IdentityResolver resolver;
     SimLauncher launcher;

@@ -61,6 +61,42 @@ std::vector<std::string> split_words(std::string_view line) {
     return words;
 }
 
+// What stands before the first {, and in each {…}: commands, parted by " ; ".
+std::vector<std::vector<std::string>> split_groups(std::string_view line) {
+    std::vector<std::vector<std::string>> groups(1);
+    groups.back().emplace_back();
+    char quoted = 0;
+    bool inside = false;
+    for (std::size_t at = 0; at < line.size(); ++at) {
+        const char c = line[at];
+        if (quoted != 0) {
+            if (c == '\\' && quoted == '"' && at + 1 < line.size()) {
+                groups.back().back() += c;
+                groups.back().back() += line[++at];
+                continue;
+            }
+            quoted = c == quoted ? 0 : quoted;
+        } else if (c == '"' || c == '\'') {
+            quoted = c;
+        } else if (c == '{') {
+            groups.emplace_back();
+            groups.back().emplace_back();
+            inside = true;
+            continue;
+        } else if (c == '}') {
+            inside = false;
+            continue;
+        } else if (c == ';') {
+            groups.back().emplace_back();
+            continue;
+        }
+        if (inside || groups.size() == 1) {
+            groups.back().back() += c;
+        }
+    }
+    return groups;
+}
+
 // The value behind an option that takes one.
 const std::string* option(const std::vector<std::string>& words, std::string_view name) {
     for (std::size_t i = 1; i + 1 < words.size() && words[i] != "--"; ++i) {
@@ -113,7 +149,7 @@ bool is_true(std::string_view text) {
 
 Program to_program(const std::vector<std::string>& words) {
     const auto job = std::find(words.begin(), words.end(), "job");
-    if (words.end() - job != 6) {
+    if (words.end() - job < 6) {
         throw std::runtime_error("no program in a new-session");
     }
     Program program;
@@ -158,16 +194,37 @@ void TmuxServer::attach(ControlClient* client) {
 
 void TmuxServer::detach(ControlClient* client) {
     std::erase(clients_, client);
+    const Session* keeper = find('=' + client->keeper + ':');
+    if (keeper != nullptr && !keeper->when_detached.empty()) {
+        (void)run(*client, std::string(keeper->when_detached));
+    }
 }
 
 std::string TmuxServer::handle(ControlClient& client, std::string_view line) {
-    const Reply reply = run(client, line);
+    return line.starts_with("if-shell ") ? run_either(client, line) : block(run(client, line));
+}
+
+std::string TmuxServer::run_either(ControlClient& client, std::string_view line) {
+    const auto groups = split_groups(line);
+    const auto words = split_words(groups.at(0).at(0));
+    const std::string& target = *option(words, "-t");
+    const Session* session = find(target);
+    std::string blocks = block({});
+    // Without the session tmux expands for the client's own, which fits no spare one.
+    const bool fits = session != nullptr && is_true(expand(words.back(), session));
+    for (const std::string& command : groups.at(fits ? 1 : 2)) {
+        const Reply reply = run(client, command);
+        blocks += block(reply);
+        if (!reply.ok) {
+            break;
+        }
+    }
+    return blocks;
+}
+
+std::string TmuxServer::block(const Reply& reply) {
     const std::string numbers = std::to_string(around_.wall_seconds()) + ' ' + std::to_string(next_number_++) + " 1\n";
-    std::string block = "%begin " + numbers;
-    block += reply.text;
-    block += reply.ok ? "%end " : "%error ";
-    block += numbers;
-    return block;
+    return "%begin " + numbers + reply.text + (reply.ok ? "%end " : "%error ") + numbers;
 }
 
 TmuxServer::Reply TmuxServer::run(ControlClient& client, std::string_view line) {
@@ -197,8 +254,40 @@ TmuxServer::Reply TmuxServer::run(ControlClient& client, std::string_view line) 
         if (session == nullptr) {
             return {false, "no such session: " + *target + '\n'};
         }
-        session->options[words.at(3)] = words.at(4);
+        if (words.at(1) == "-t") {
+            session->options[words.at(3)] = words.at(4);
+        }
         return {};
+    }
+    if (name == "set-hook" || name == "set-environment") {
+        Session* session = find(*option(words, "-t"));
+        if (session == nullptr) {
+            return {false, "no such session: " + *option(words, "-t") + '\n'};
+        }
+        if (words.at(3) == "client-detached") {
+            session->when_detached = words.at(4);
+        }
+        return {};
+    }
+    if (name == "rename-session") {
+        const Session* session = find(*option(words, "-t"));
+        if (session == nullptr) {
+            return {false, "can't find session: " + *option(words, "-t") + '\n'};
+        }
+        if (sessions_.contains(words.back())) {
+            return {false, "duplicate session: " + words.back() + '\n'};
+        }
+        auto node = sessions_.extract(session->name);
+        node.key() = words.back();
+        node.mapped().name = words.back();
+        sessions_.insert(std::move(node));
+        return {};
+    }
+    if (name == "send-keys") {
+        return send_keys(words);
+    }
+    if (name == "switch-client") {
+        return find(*option(words, "-t")) != nullptr ? Reply() : Reply{false, "can't find session\n"};
     }
     if (name == "refresh-client") {
         client.subscribed = true;
@@ -245,23 +334,58 @@ TmuxServer::Reply TmuxServer::new_session(const std::vector<std::string>& words)
     if (sessions_.contains(name)) {
         return {false, "duplicate session: " + name + '\n'};
     }
-    const Program program = to_program(words);
-    Run& run = around_.executed(program, name);
     Session session;
     session.name = name;
     session.pane.id = '%' + std::to_string(next_id_);
     session.pane.window = '@' + std::to_string(next_id_++);
-    session.pane.pid = run.pid;
+    session.pane.pid = around_.new_pid();
     const std::string* directory = option(words, "-c");
     session.pane.directory = directory == nullptr ? "/home/sim" : *directory;
-    const Session& made = sessions_.emplace(name, std::move(session)).first->second;
+    Session& made = sessions_.emplace(name, std::move(session)).first->second;
     tell_all("%sessions-changed\n");
-    around_.after(program.runs, [this, alive = std::weak_ptr<bool>(alive_), pid = run.pid, program] {
+    if (!name.starts_with("cmssh-spare-")) {
+        begin(made, to_program(words));
+    } else {
+        // Its program waits once it has hidden the cursor.
+        around_.after(20ms, [this, alive = std::weak_ptr<bool>(alive_), name, id = made.pane.id] {
+            if (Session* spare = alive.expired() ? nullptr : find('=' + name + ':'); spare && spare->pane.id == id) {
+                spare->pane.waits = true;
+            }
+        });
+    }
+    return {true, expand(*option(words, "-F"), &made) + '\n'};
+}
+
+void TmuxServer::begin(Session& session, const Program& program) {
+    around_.executed(program, session.name, session.pane.pid);
+    session.pane.has_run = true;
+    session.pane.waits = false;
+    around_.after(program.runs, [this, alive = std::weak_ptr<bool>(alive_), pid = session.pane.pid, program] {
         if (!alive.expired()) {
             end_program(pid, program.by_signal, program.number);
         }
     });
-    return {true, expand(*option(words, "-F"), &made) + '\n'};
+}
+
+TmuxServer::Reply TmuxServer::send_keys(const std::vector<std::string>& words) {
+    Session* session = find(*option(words, "-t"));
+    if (session == nullptr) {
+        return {false, "can't find pane\n"};
+    }
+    if (words.at(1) == "-l") {
+        session->pane.typed += words.back();
+        return {};
+    }
+    const std::string typed = std::exchange(session->pane.typed, {});
+    const std::string mark = "cmssh-hand-over:";
+    if (!session->pane.waits || typed.find(mark) == std::string::npos) {
+        throw std::runtime_error("typed to nobody: " + typed);
+    }
+    around_.note("takes over the spare session", session->name);
+    // Its words behind "set --", in single quotes.
+    const auto set = typed.find("; set --");
+    begin(*session, to_program(split_words(typed.substr(set + 8))));
+    return {};
 }
 
 TmuxServer::Reply TmuxServer::list_panes(const std::vector<std::string>& words) {
@@ -399,6 +523,18 @@ std::string TmuxServer::variable(std::string_view name, const Session* session) 
     if (name == "pane_current_path") {
         return pane.directory;
     }
+    if (name == "pane_in_mode" || name == "pane_input_off") {
+        return "0";
+    }
+    if (name == "cursor_flag") {
+        return pane.waits ? "0" : "1";
+    }
+    if (name == "session_windows" || name == "window_panes") {
+        return "1";
+    }
+    if (name == "session_last_attached") {
+        return "";
+    }
     if (name == "cursor_x") {
         return "0";
     }
@@ -408,7 +544,7 @@ std::string TmuxServer::variable(std::string_view name, const Session* session) 
 void TmuxServer::end_program(std::int64_t pid, bool by_signal, int number) {
     for (auto& [name, session] : sessions_) {
         Pane& pane = session.pane;
-        if (pane.pid != pid || pane.dead) {
+        if (pane.pid != pid || pane.dead || !pane.has_run) {
             continue;
         }
         Run& run = around_.run(pid);
@@ -450,7 +586,7 @@ void TmuxServer::collect_all() {
 
 bool TmuxServer::kill_session_by_person(const std::string& name) {
     const auto found = sessions_.find(name);
-    if (found == sessions_.end() || found->second.pane.dead) {
+    if (found == sessions_.end() || found->second.pane.dead || !found->second.pane.has_run) {
         return false;
     }
     around_.run(found->second.pane.pid).by_person = true;
@@ -462,7 +598,7 @@ void TmuxServer::remove(const std::string& name) {
     const auto found = sessions_.find(name);
     const Pane pane = found->second.pane;
     sessions_.erase(found);
-    if (!name.starts_with("cmssh-keeper-")) {
+    if (pane.has_run) {
         Run& run = around_.run(pane.pid);
         run.in_tmux = false;
         if (run.end == Run::End::None) {
@@ -478,7 +614,7 @@ void TmuxServer::remove(const std::string& name) {
 
 void TmuxServer::die(Run::End how) {
     for (auto& [name, session] : sessions_) {
-        if (name.starts_with("cmssh-keeper-")) {
+        if (!session.pane.has_run) {
             continue;
         }
         Run& run = around_.run(session.pane.pid);

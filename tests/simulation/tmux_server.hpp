@@ -69,7 +69,7 @@ public:
         std::function<void(Duration, std::function<void()>)> after;
         std::function<double()> unit;  // chance
         std::function<std::int64_t()> new_pid;
-        std::function<Run&(const Program&, const std::string& session)> executed;
+        std::function<Run&(const Program&, const std::string& session, std::int64_t pid)> executed;
         std::function<Run&(std::int64_t pid)> run;  // by its pid
         std::function<void(std::string_view what, std::string_view about)> note;
         bool announces_dead_windows = true;  // tmux 3.3, by a window's name
@@ -102,11 +102,15 @@ private:
         int status = 0;
         int signal = 0;
         std::string directory;
+        bool has_run = false;  // a session's command, and not the keeper's or one that waits for a command
+        bool waits = false;    // for its command, on its terminal
+        std::string typed;
     };
     struct Session {
         std::string name;
         Pane pane;
         std::map<std::string, std::string, std::less<>> options;
+        std::string when_detached;  // a hook
     };
     struct Reply {
         bool ok = true;
@@ -114,6 +118,11 @@ private:
     };
 
     Reply run(ControlClient& client, std::string_view line);
+    std::string block(const Reply& reply);
+    // if-shell -F -t TARGET FORMAT { … } { … }: a block for itself and for each command, up to one that fails.
+    std::string run_either(ControlClient& client, std::string_view line);
+    Reply send_keys(const std::vector<std::string>& words);
+    void begin(Session& session, const Program& program);
     Reply new_session(const std::vector<std::string>& words);
     Reply list_panes(const std::vector<std::string>& words);
     Reply display(const std::vector<std::string>& words);

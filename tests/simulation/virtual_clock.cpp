@@ -78,6 +78,7 @@ void VirtualClock::finish(std::size_t slot, std::uint64_t number, bool fired) {
     if (number == 0 || slots_[slot].number != number) {
         return;
     }
+    woken_ = true;
     slots_[slot].number = 0;
     const auto wait = std::move(slots_[slot].wait);
     free_slots_.push_back(slot);

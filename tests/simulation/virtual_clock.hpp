@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <queue>
+#include <utility>
 #include <vector>
 
 #include "daemon/base/clock.hpp"
@@ -35,6 +36,8 @@ public:
     bool step(Duration until);
     // The world goes on, and the daemon does not.
     void sleep(Duration by);
+    // Whether a wait has ended since the last call: the daemon has something to do.
+    [[nodiscard]] bool take_woken() { return std::exchange(woken_, false); }
     [[nodiscard]] bool sleeping() const { return sleeping_; }
 
     // The daemon has crashed, and what is left of it is to end at once: its waits are at their deadlines, those to come
@@ -82,6 +85,7 @@ private:
     Duration world_{};
     Duration asleep_{};
     bool sleeping_ = false;
+    bool woken_ = false;
     bool crashed_ = false;
     std::uint64_t next_ = 1;
     std::vector<Slot> slots_;

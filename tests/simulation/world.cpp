@@ -100,7 +100,7 @@ int World::executions(const std::string& tag) const {
     return found == executions_.end() ? 0 : found->second;
 }
 
-Run& World::executed(Machine& machine, const Program& program, const std::string& session) {
+Run& World::executed(Machine& machine, const Program& program, const std::string& session, std::int64_t pid) {
     note("the program begins", session);
     Run run;
     run.tag = program.tag;
@@ -109,7 +109,7 @@ Run& World::executed(Machine& machine, const Program& program, const std::string
     run.life = machine.tmux->life();
     run.began = clock.world();
     run.ignores_hup = program.ignores_hup;
-    run.pid = static_cast<std::int64_t>(next_pid_++);
+    run.pid = pid;
     runs_by_pid_[run.pid] = runs.size();
     auto& of_session = runs_by_session_[session];
     of_session.push_back(runs.size());
@@ -456,8 +456,9 @@ TmuxServer& World::tmux_of(Machine& machine) {
         around.after = [this](Duration delay, std::function<void()> event) { clock.after(delay, std::move(event)); };
         around.unit = [this] { return rng.unit(); };
         around.new_pid = [this] { return static_cast<std::int64_t>(next_pid_++); };
-        around.executed = [this, &machine](const Program& program, const std::string& session) -> Run& {
-            return executed(machine, program, session);
+        around.executed = [this, &machine](const Program& program, const std::string& session,
+                                           std::int64_t pid) -> Run& {
+            return executed(machine, program, session, pid);
         };
         around.run = [this](std::int64_t pid) -> Run& { return runs[runs_by_pid_.at(pid)]; };
         around.note = [this](std::string_view what, std::string_view about) {
@@ -661,7 +662,7 @@ void World::serve(const StreamPtr& stream) {
 
 void World::serve_tmux(const StreamPtr& stream, const std::string& script) {
     Machine& server = *machines[stream->process->machine];
-    const std::string token = between(script, "; k='", "'");
+    const std::string token = between(script, "; cmssh_k='", "'");
     if (server.tmux_missing) {
         print(stream, "Welcome\n" + token + " missing\n");
         exit(stream, 0);

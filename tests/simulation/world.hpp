@@ -162,7 +162,7 @@ public:
     std::deque<Run> runs;
     [[nodiscard]] Run* run_of(const std::string& session);
     [[nodiscard]] int executions(const std::string& tag) const;
-    Run& executed(Machine& machine, const Program& program, const std::string& session);
+    Run& executed(Machine& machine, const Program& program, const std::string& session, std::int64_t pid);
 
     // The local machine.
     [[nodiscard]] Process* listener(const std::string& control_path);
