@@ -121,11 +121,13 @@ asio::awaitable<void> Sessions::meet(std::vector<ServerKey> servers) {
 }
 
 asio::awaitable<void> Sessions::keep_registry() {
-    constexpr Duration kLook = std::chrono::seconds(1);
+    // Seldom where all is well: a daemon that has nothing to do does nothing.
+    constexpr Duration kLook = std::chrono::seconds(5);
+    constexpr Duration kRetry = std::chrono::seconds(1);
     constexpr Duration kCheckpoint = std::chrono::minutes(1);
     Instant checkpoint_at = clock_.now() + kCheckpoint;
     while (!shutting_down_) {
-        co_await stop_.wait_until(clock_.now() + kLook);
+        co_await stop_.wait_until(clock_.now() + (registry_.unsaved() ? kRetry : kLook));
         if (registry_.unsaved()) {
             registry_.retry();
             if (!registry_.unsaved()) {
