@@ -172,6 +172,11 @@ private:
     };
     using LoginPtr = std::shared_ptr<Login>;
 
+    // SIGTERM, then SIGKILL: a master that is told to go is gone by then.
+    static constexpr Duration kEndGrace = std::chrono::seconds(3);
+    // For one that does not answer: enough to end a stopped one well, and not worth waiting for longer.
+    static constexpr Duration kKillGrace = std::chrono::milliseconds(200);
+
     // A master that stepped aside for the next, with the leases on it. Ended when it is empty.
     struct Retired {
         std::shared_ptr<Master> master;  // shared with the task that watches for its death
@@ -208,6 +213,7 @@ private:
     asio::awaitable<void> retire(std::shared_ptr<Master> master);
     asio::awaitable<void> end_retired(std::shared_ptr<Master> master, Duration grace);
     void end_all_retired();
+    void leave_retired();
     [[nodiscard]] Retired* find_retired(const Master& master);
     void forget_retired(const Master& master);
     asio::awaitable<void> follow_deadline();
