@@ -1,7 +1,5 @@
 #include "daemon/pool/connection.hpp"
 
-#include <asio/experimental/awaitable_operators.hpp>
-
 #include <algorithm>
 #include <utility>
 
@@ -11,10 +9,6 @@
 namespace cmssh {
 namespace {
 
-// SIGTERM, then SIGKILL: a master that is told to go is gone by then.
-constexpr Duration kEndGrace = std::chrono::seconds(3);
-// For one that does not answer: enough to end a stopped one well, and not worth waiting for longer.
-constexpr Duration kKillGrace = std::chrono::milliseconds(200);
 // A tmux that ends as soon as it is asked is not asked again in a tight loop.
 constexpr Duration kReopenPause = std::chrono::seconds(1);
 constexpr Duration kLongestReopenPause = std::chrono::minutes(1);
@@ -65,7 +59,7 @@ private:
 }  // namespace
 
 Hold::Hold(Connection& connection, HoldKind kind)
-    : connection_(&connection), kind_(kind), generation_(connection.generation_) {
+    : connection_(&connection), kind_(kind), generation_(connection.generation_of_new_leases()) {
     connection_->change_refs(kind_, generation_, 1);
 }
 
@@ -145,7 +139,12 @@ void Connection::feed(const ConnectionMachine::Event& event) {
     }
     deadline_changed_.notify_all();
     changed_.notify_all();
+    const std::uint64_t generation = generation_;
     act(action);
+    const bool drained = before == ConnectionMachine::State::Draining && machine_.state() != before;
+    if (drained && generation == generation_) {
+        begin_generation();
+    }
     if (machine_.state() != before && active() && services_.on_active) {
         services_.on_active();
     }
@@ -214,23 +213,6 @@ void Connection::change_refs(HoldKind kind, std::uint64_t generation, int by) {
     }
     feed(ConnectionMachine::RefsChanged{.refs = refs(), .leases = present_leases_});
     end_if_useless();
-}
-
-void Connection::change_leases(std::uint64_t generation, int by) {
-    if (generation == generation_) {
-        present_leases_ += by;
-        return;
-    }
-    // Where it is not found, that master has died under its leases.
-    const auto found = std::find_if(retired_.begin(), retired_.end(),
-                                    [generation](const Retired& it) { return it.generation == generation; });
-    if (found == retired_.end()) {
-        return;
-    }
-    found->leases += by;
-    if (found->leases == 0 && !found->listens) {
-        tasks_.spawn(key_text_, end_retired(found->master, kEndGrace));
-    }
 }
 
 void Connection::set_phase(Login& login, std::string phase) {
@@ -523,65 +505,6 @@ asio::awaitable<void> Connection::end_master(std::shared_ptr<Master> master, Dur
     }
 }
 
-void Connection::retire_master() {
-    Retired retired;
-    retired.master = std::exchange(master_, nullptr);
-    retired.generation = generation_++;
-    retired.leases = std::exchange(present_leases_, 0);
-    log_info(key_text_, "the ssh master " + std::to_string(retired.master->pid()) + " steps aside with " +
-                            std::to_string(retired.leases) + " lease(s)");
-    tasks_.spawn(key_text_, retire(retired.master));
-    retired_.push_back(std::move(retired));
-    master_since_.reset();
-    drop_tmux();
-    services_.observer.on_unreachable(*this);
-    feed(ConnectionMachine::RefsChanged{.refs = refs(), .leases = present_leases_});
-}
-
-asio::awaitable<void> Connection::retire(std::shared_ptr<Master> master) {
-    const auto stopped = co_await master->stop_listening(services_.clock.now() + services_.config.pool.health_timeout);
-    auto* retired = find_retired(*master);
-    if (retired == nullptr) {
-        co_return;
-    }
-    if (!stopped) {
-        log_warn(key_text_, stopped.error().message);
-        co_await end_retired(master, kKillGrace);
-        co_return;
-    }
-    retired->listens = false;
-    changed_.notify_all();
-    if (retired->leases == 0) {
-        co_await end_retired(master, kEndGrace);
-    }
-}
-
-asio::awaitable<void> Connection::end_retired(std::shared_ptr<Master> master, Duration grace) {
-    co_await master->end(services_.clock.now() + grace);
-    if (!master->dead()) {
-        log_error(key_text_, "the ssh master " + std::to_string(master->pid()) + " does not end");
-        master->release();
-        forget_retired(*master);
-    }
-}
-
-void Connection::end_all_retired() {
-    for (const Retired& retired : retired_) {
-        tasks_.spawn(key_text_, end_retired(retired.master, kEndGrace));
-    }
-}
-
-Connection::Retired* Connection::find_retired(const Master& master) {
-    const auto found = std::find_if(retired_.begin(), retired_.end(),
-                                    [&master](const Retired& it) { return it.master.get() == &master; });
-    return found == retired_.end() ? nullptr : &*found;
-}
-
-void Connection::forget_retired(const Master& master) {
-    std::erase_if(retired_, [&master](const Retired& it) { return it.master.get() == &master; });
-    changed_.notify_all();
-}
-
 TmuxChannel* Connection::tmux() {
     return tmux_ != nullptr && tmux_->is_open() ? tmux_.get() : nullptr;
 }
@@ -841,88 +764,6 @@ asio::awaitable<Result<RemoteOutput>> Connection::run(std::string command, Insta
     co_return co_await run_remote(services_.clock, *master, std::move(command), deadline, kMaxProbeOutput);
 }
 
-asio::awaitable<void> Connection::check() {
-    const bool leftover = co_await has_leftover_master();
-    if (leftover) {
-        (void)co_await ensure_up({});
-    }
-    const std::uint64_t wanted = probes_begun_ + 1;
-    while (probes_ended_ < wanted && has_master() && !shutting_down_) {
-        if (probing_) {
-            co_await changed_.wait();
-        } else {
-            begin_probe();
-            co_await probe(true);
-        }
-    }
-}
-
-void Connection::begin_probe() {
-    probing_ = true;
-    ++probes_begun_;
-    feed(ConnectionMachine::ProbeBegan{});
-}
-
-asio::awaitable<void> Connection::probe(bool thorough) {
-    using asio::experimental::awaitable_operators::operator&&;
-    struct Ended {
-        explicit Ended(Connection& connection) : of(connection) {}
-        ~Ended() {
-            of.probing_ = false;
-            ++of.probes_ended_;
-            of.changed_.notify_all();
-            of.deadline_changed_.notify_all();
-        }
-        Connection& of;
-    };
-    const Ended ended(*this);
-    const auto master = master_;
-    if (master == nullptr) {
-        co_return;
-    }
-    const Instant deadline = services_.clock.now() + services_.config.pool.health_timeout;
-    const auto [process, path] = co_await (master->check(deadline) && probe_path(thorough, deadline));
-    probed_at_ms_ = services_.clock.wall_ms();
-    if (master != master_ || master->dead() || shutting_down_) {
-        co_return;
-    }
-    if (process && path) {
-        ++probes_ok_;
-        if (*path) {
-            rtt_.add(**path);
-        }
-        feed(ConnectionMachine::ProbeAnswered{});
-        co_return;
-    }
-    ++probes_failed_;
-    note_error(process ? path.error() : process.error());
-    feed(ConnectionMachine::ProbeFailed{.level = process ? ProbeLevel::Path : ProbeLevel::Process});
-}
-
-// A command of its own, which costs the server a process, only where a person asks or sessions depend on the answer:
-// without them and without a tmux, ssh's own keepalive has to do.
-asio::awaitable<Result<std::optional<Duration>>> Connection::probe_path(bool thorough, Instant deadline) {
-    if (auto* channel = tmux(); channel != nullptr) {
-        const auto trip = co_await channel->round_trip(deadline);
-        if (trip) {
-            co_return std::optional<Duration>(*trip);
-        }
-        // Only silence speaks against the path: tmux's refusal came through it, and a channel that closed is told of.
-        if (trip.error().kind != ErrorKind::Timeout) {
-            co_return std::optional<Duration>();
-        }
-        co_return trip.error();
-    }
-    if (running_command() || !(thorough || refs() > 0)) {
-        co_return std::optional<Duration>();
-    }
-    const auto output = co_await run("exec true", deadline);
-    if (!output && output.error().kind != ErrorKind::ChannelRefused) {
-        co_return output.error();
-    }
-    co_return std::optional<Duration>();
-}
-
 asio::awaitable<Result<void>> Connection::disconnect(bool force, Instant deadline) {
     if (login_ != nullptr) {
         give_up_login();
@@ -971,15 +812,7 @@ void Connection::request_stop() {
     if (master_ != nullptr) {
         master_->release();
     }
-    // Who is on a retired master keeps it, and it ends with the last of them by itself.
-    for (const Retired& retired : retired_) {
-        if (retired.leases > 0) {
-            retired.master->release();
-        } else {
-            tasks_.spawn(key_text_, end_retired(retired.master, kEndGrace));
-        }
-    }
-    std::erase_if(retired_, [](const Retired& it) { return it.leases > 0; });
+    leave_retired();
     changed_.notify_all();
     deadline_changed_.notify_all();
 }

@@ -180,6 +180,11 @@ private:
     };
     using LoginPtr = std::shared_ptr<Login>;
 
+    // SIGTERM, then SIGKILL: a master that is told to go is gone by then.
+    static constexpr Duration kEndGrace = std::chrono::seconds(3);
+    // For one that does not answer: enough to end a stopped one well, and not worth waiting for longer.
+    static constexpr Duration kKillGrace = std::chrono::milliseconds(200);
+
     // A master that stepped aside for the next, with the leases on it. Ended when it is empty.
     struct Retired {
         std::shared_ptr<Master> master;  // shared with the task that watches for its death
@@ -195,6 +200,11 @@ private:
     void tell_use();
     void change_refs(HoldKind kind, std::uint64_t generation, int by);
     void change_leases(std::uint64_t generation, int by);
+    // What is drained takes no new leases: they wait for the next master.
+    [[nodiscard]] std::uint64_t generation_of_new_leases() const {
+        return machine_.state() == ConnectionMachine::State::Draining ? generation_ + 1 : generation_;
+    }
+    void begin_generation();
     void set_phase(Login& login, std::string phase);
     void note_error(const Error& error);
 
@@ -218,6 +228,7 @@ private:
     asio::awaitable<void> retire(std::shared_ptr<Master> master);
     asio::awaitable<void> end_retired(std::shared_ptr<Master> master, Duration grace);
     void end_all_retired();
+    void leave_retired();
     [[nodiscard]] Retired* find_retired(const Master& master);
     void forget_retired(const Master& master);
     asio::awaitable<void> follow_deadline();
@@ -276,6 +287,7 @@ private:
     int sessions_ = 0;
     int leases_ = 0;
     int present_leases_ = 0;  // of these, on the present master or waiting for one
+    int next_leases_ = 0;     // taken while the present master is drained
     int users_ = 0;
     int waiting_ = 0;  // calls in ensure_master()
     bool probing_ = false;
