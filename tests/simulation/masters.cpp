@@ -217,6 +217,9 @@ asio::awaitable<Result<std::shared_ptr<Master>>> SimLauncher::adopt(const Launch
     if (process == nullptr) {
         co_return std::shared_ptr<Master>();
     }
+    if (world_.lives() && world_.on_adopt) {
+        world_.on_adopt(process->key);
+    }
     const Instant deadline = std::min(request.deadline, world_.clock.now() + kAdoptDeadline);
     while (world_.lives() && process->alive && process->hung && world_.clock.now() < deadline) {
         const auto timer = world_.clock.make_timer();

@@ -65,10 +65,8 @@ private:
     struct Key {
         int calls = 0;  // under way, that may want a login
         bool needs_person = false;
-        int failures = 0;  // in a row
+        int failures = 0;  // in a row, at the most
         std::optional<Instant> up_at;
-        std::uint64_t logins_failed = 0;
-        std::uint64_t logins_seen = 0;
         Instant since{};
         int leases = 0;
     };
@@ -211,7 +209,11 @@ Day::Day(const Options& options)
         its.needs_person = needs_a_person(*failure);
         its.up_at.reset();
         ++its.failures;
-        ++its.logins_failed;
+    };
+    world_.on_adopt = [this](const std::string& key) {
+        // It may turn out to be of no use.
+        ++keys_[key].failures;
+        keys_[key].up_at = world_.clock.now();
     };
 }
 
@@ -928,9 +930,8 @@ void Day::inspect_connections() {
         if (view.state != State::Backoff && view.state != State::Failed && view.state != State::NeedsAuth) {
             continue;
         }
-        const bool login_failed = std::exchange(its.logins_seen, its.logins_failed) != its.logins_failed;
         if (!its.up_at) {
-            its.failures += login_failed ? 0 : 1;  // without a login: a master that was there and was of no use
+            // It was counted.
         } else if (world_.clock.now() - *its.up_at >= kLongestLogin + 60s) {
             its.failures = 0;
         } else if (world_.clock.now() - *its.up_at <= kLongestLogin + 10s) {

@@ -389,6 +389,21 @@ void World::flush(Process& process) {
     }
 }
 
+// ServerAlive: without an answer it ends by itself.
+void World::watch_keepalive(Process& process, Duration since) {
+    clock.after(keepalive, [this, &process, since] {
+        if (!process.alive || process.link.closed_since != since) {
+            return;
+        }
+        if (process.hung) {
+            watch_keepalive(process, since);
+            return;
+        }
+        note("ssh ends by ServerAlive", process.key, process.pid);
+        kill(process);
+    });
+}
+
 // The state of what a link depends on has changed.
 void World::link_changed(Process& process) {
     touch();
@@ -400,14 +415,7 @@ void World::link_changed(Process& process) {
             return;
         }
         link.closed_since = clock.world();
-        if (keepalive) {
-            clock.after(*keepalive, [this, &process, since = clock.world()] {
-                if (process.alive && process.link.closed_since == since && !process.hung) {
-                    note("ssh ends by ServerAlive", process.key, process.pid);
-                    kill(process);
-                }
-            });
-        }
+        watch_keepalive(process, clock.world());
         return;
     }
     link.closed_since.reset();

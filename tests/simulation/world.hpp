@@ -132,12 +132,13 @@ public:
     std::vector<std::unique_ptr<Process>> processes;
     std::vector<std::shared_ptr<Login>> logins;  // under way
     std::optional<Duration> control_persist;
-    std::optional<Duration> keepalive;  // an ssh without a path ends after it
+    Duration keepalive{};  // an ssh without a path ends after it
     std::uint64_t daemon_life = 0;
     std::optional<Violation> violation;
     // Called before a login begins that a daemon makes.
     std::function<void(const std::string& key)> on_login;
     std::function<void(const std::string& key, std::optional<ErrorKind> failure)> on_login_end;
+    std::function<void(const std::string& key)> on_adopt;  // a master is there: it is tried
     std::uint64_t login_attempts = 0;
     std::uint64_t crashes_inside = 0;
 
@@ -199,6 +200,7 @@ private:
     void flush(Process& process);
     void link_changed(Process& process);
     void watch_persist(Process& process);
+    void watch_keepalive(Process& process, Duration since);
     void finish_login(const std::shared_ptr<Login>& login);
     void serve(const StreamPtr& stream);
     void serve_tmux(const StreamPtr& stream, const std::string& script);
