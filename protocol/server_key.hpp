@@ -70,8 +70,8 @@ inline constexpr std::size_t kMaxControlPath = 90;
 [[nodiscard]] Result<std::string> control_path(const ServerKey& key, const std::string& runtime_dir,
                                                const std::string& pattern);
 
-// The server whose control socket has this file name in the runtime dir; nullopt for any other, and for a name that only
-// a hash of the key is left in.
+// The server whose control socket has this file name in the runtime dir; nullopt for any other, and for a name that
+// only a hash of the key is left in.
 [[nodiscard]] std::optional<ServerKey> server_of_control_name(std::string_view name);
 
 // The first `digits` hex digits of SHA-256.
