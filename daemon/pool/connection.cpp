@@ -59,7 +59,7 @@ private:
 }  // namespace
 
 Hold::Hold(Connection& connection, HoldKind kind)
-    : connection_(&connection), kind_(kind), generation_(connection.generation_of_new_leases()) {
+    : connection_(&connection), kind_(kind), generation_(connection.generation_) {
     connection_->change_refs(kind_, generation_, 1);
 }
 
@@ -139,12 +139,7 @@ void Connection::feed(const ConnectionMachine::Event& event) {
     }
     deadline_changed_.notify_all();
     changed_.notify_all();
-    const std::uint64_t generation = generation_;
     act(action);
-    const bool drained = before == ConnectionMachine::State::Draining && machine_.state() != before;
-    if (drained && generation == generation_) {
-        begin_generation();
-    }
     if (machine_.state() != before && active() && services_.on_active) {
         services_.on_active();
     }

@@ -200,11 +200,6 @@ private:
     void tell_use();
     void change_refs(HoldKind kind, std::uint64_t generation, int by);
     void change_leases(std::uint64_t generation, int by);
-    // What is drained takes no new leases: they wait for the next master.
-    [[nodiscard]] std::uint64_t generation_of_new_leases() const {
-        return machine_.state() == ConnectionMachine::State::Draining ? generation_ + 1 : generation_;
-    }
-    void begin_generation();
     void set_phase(Login& login, std::string phase);
     void note_error(const Error& error);
 
@@ -287,7 +282,6 @@ private:
     int sessions_ = 0;
     int leases_ = 0;
     int present_leases_ = 0;  // of these, on the present master or waiting for one
-    int next_leases_ = 0;     // taken while the present master is drained
     int users_ = 0;
     int waiting_ = 0;  // calls in ensure_master()
     bool probing_ = false;

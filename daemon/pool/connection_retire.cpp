@@ -9,8 +9,8 @@ namespace cmssh {
 void Connection::retire_master() {
     Retired retired;
     retired.master = std::exchange(master_, nullptr);
-    retired.generation = generation_;
-    retired.leases = present_leases_;
+    retired.generation = generation_++;
+    retired.leases = std::exchange(present_leases_, 0);
     log_info(key_text_, "the ssh master " + std::to_string(retired.master->pid()) + " steps aside with " +
                             std::to_string(retired.leases) + " lease(s)");
     tasks_.spawn(key_text_, retire(retired.master));
@@ -18,12 +18,6 @@ void Connection::retire_master() {
     master_since_.reset();
     drop_tmux();
     services_.observer.on_unreachable(*this);
-    begin_generation();
-}
-
-void Connection::begin_generation() {
-    ++generation_;
-    present_leases_ = std::exchange(next_leases_, 0);
     feed(ConnectionMachine::RefsChanged{.refs = refs(), .leases = present_leases_});
 }
 
@@ -50,11 +44,7 @@ void Connection::change_leases(std::uint64_t generation, int by) {
         present_leases_ += by;
         return;
     }
-    if (generation == generation_ + 1) {
-        next_leases_ += by;
-        return;
-    }
-    // Where it is not found, that master has ended under its leases.
+    // Where it is not found, that master has died under its leases.
     const auto found = std::find_if(retired_.begin(), retired_.end(),
                                     [generation](const Retired& it) { return it.generation == generation; });
     if (found == retired_.end()) {

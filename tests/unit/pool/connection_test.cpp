@@ -671,35 +671,6 @@ TEST_F(ConnectionHealth, ADrainedMasterMakesWayForNewWork) {
     EXPECT_EQ(state(), State::Up);
 }
 
-TEST_F(ConnectionHealth, ALeaseTakenDuringADrainIsOnTheNextMaster) {
-    const auto old = bring_up();
-    auto first = std::make_unique<Hold>(connection_, HoldKind::Lease);
-    const auto gone = disconnect(false);
-    auto second = std::make_unique<Hold>(connection_, HoldKind::Lease);
-    const auto up = want_up();
-    const auto next = succeed(1);
-    ASSERT_TRUE(up.done() && *up);
-    EXPECT_EQ(connection_.refs(), 2);
-    first.reset();
-    loop_.run_ready();
-    EXPECT_TRUE(old->dead());
-    EXPECT_TRUE(gone.done() && *gone);
-    const auto gone_again = disconnect(false);
-    EXPECT_FALSE(gone_again.done());
-    second.reset();
-    loop_.run_ready();
-    EXPECT_TRUE(gone_again.done() && next->dead());
-}
-
-TEST_F(ConnectionHealth, LeasesCutByForceHoldUpNoLaterDrain) {
-    bring_up();
-    const Hold cut(connection_, HoldKind::Lease);
-    EXPECT_TRUE(disconnect(true).done());
-    bring_up();
-    EXPECT_TRUE(disconnect(false).done());
-    EXPECT_EQ(connection_.refs(), 1);
-}
-
 TEST_F(ConnectionHealth, NothingIsTriedAfterWhatNeedsAPerson) {
     retire();
     loop_.advance(250ms);
