@@ -1,6 +1,8 @@
 // Sessions::kill and what is left of a killed session on its server.
 #include <signal.h>
 
+#include <algorithm>
+
 #include "daemon/base/log.hpp"
 #include "daemon/session/screen_text.hpp"
 #include "daemon/session/sessions.hpp"
@@ -10,8 +12,8 @@ namespace cmssh {
 namespace {
 
 constexpr Duration kKillDeadline = std::chrono::seconds(15);
-// What ignores SIGHUP has this long to end by itself.
-constexpr Duration kSweepDelay = std::chrono::seconds(5);
+// A program that has ended is told of within a second or two, by any tmux.
+constexpr Duration kEndingDeadline = std::chrono::seconds(5);
 constexpr int kForegroundGone = 3;  // signal_command's exit code
 
 }  // namespace
@@ -150,11 +152,30 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record
 
 asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr record, ConnectionUse connection,
                                                                   int signal) {
+    const Instant deadline = clock_.now() + kKillDeadline;
+    // While tmux has the pane alive, its pid is nobody else's.
+    TmuxChannel* channel = connection->tmux();
+    TmuxChannel::Reply shown = Error{.kind = ErrorKind::MasterLost, .message = "the connection was lost"};
+    if (channel != nullptr) {
+        shown = co_await channel->request(tmux::show_command(record->view.id), deadline);
+    }
+    if (!shown && shown.error().kind != ErrorKind::TmuxFailed) {
+        Error error = shown.error();
+        error.session = record->view.id;
+        error.server = record->view.server.key;
+        co_return error;
+    }
+    const auto rows = shown ? tmux::parse_panes(*shown) : std::vector<tmux::PaneRow>();
+    const bool alive = std::any_of(rows.begin(), rows.end(), [&record](const tmux::PaneRow& row) {
+        return row.place.pane_id == record->place.pane_id && row.place.pane_pid == record->place.pane_pid && !row.dead;
+    });
+    if (!alive) {
+        co_return co_await not_signalled(std::move(record), std::move(connection), signal);
+    }
     // Before it is sent: the end may be announced before the channel that carried the signal has closed.
     record->signals_sent.insert(signal);
     registry_.put(*record, Durability::Process);
-    const auto sent = co_await connection->run(tmux::signal_command(record->view.id, record->place.pane_pid, signal),
-                                               clock_.now() + kKillDeadline);
+    const auto sent = co_await connection->run(tmux::signal_command(record->place.pane_pid, signal), deadline);
     if (!sent) {
         Error error = sent.error();
         error.session = record->view.id;
@@ -170,7 +191,30 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr reco
             error.session = record->view.id;
             co_return error;
         }
-        scan(*connection, true);
+        co_return co_await not_signalled(std::move(record), std::move(connection), signal);
+    }
+    api::KillResult result;
+    result.session = record->view;
+    co_return result;
+}
+
+// Nothing was there for the signal: it is just ending, or it has no process in the foreground.
+asio::awaitable<Result<api::KillResult>> Sessions::not_signalled(RecordPtr record, ConnectionUse connection,
+                                                                 int signal) {
+    const Instant deadline = clock_.now() + kEndingDeadline;
+    scan(*connection, true);
+    bool in_time = true;
+    while (!api::ended(record->view.state) && !shutting_down_ && in_time) {
+        in_time = co_await record->changed.wait_until(deadline);
+    }
+    if (!api::ended(record->view.state)) {
+        Error error{.kind = ErrorKind::TmuxFailed,
+                    .message = "signal " + signal_name(signal) + " was not sent: " + record->view.id +
+                               " has no process in the foreground of its terminal",
+                    .hint = "cmctl kill " + record->view.id};
+        error.session = record->view.id;
+        error.server = record->view.server.key;
+        co_return error;
     }
     api::KillResult result;
     result.session = record->view;
@@ -186,32 +230,44 @@ void Sessions::sweep_later(Connection& connection, const SessionRecord& record) 
     leftover.session_id = record.view.id;
     leftover.pane_pid = record.place.pane_pid;
     leftovers.sessions.push_back(std::move(leftover));
+    leftovers_added_.notify_all();
     if (!leftovers.scheduled) {
         leftovers.scheduled = true;
         tasks_.spawn(connection.key_text(), sweep(Hold(connection, HoldKind::Lease), connection));
     }
 }
 
-// The hold: a connection is kept while somebody is still to be killed on it.
+// The waiting is done on the server, where it outlives the connection and this daemon. The hold: a connection is kept
+// while what was killed may still be there.
 asio::awaitable<void> Sessions::sweep([[maybe_unused]] Hold hold, Connection& connection) {
     constexpr std::size_t kAtOnce = 200;
-    while (!shutting_down_) {
-        auto& leftovers = leftovers_[&connection];
-        if (leftovers.sessions.empty()) {
-            break;
-        }
-        co_await stop_.wait_until(clock_.now() + kSweepDelay);
-        if (shutting_down_) {
-            break;
-        }
+    constexpr int kTries = 5;
+    constexpr Duration kPause = std::chrono::seconds(1);
+    Instant over = clock_.now() + tmux::kSweepDelay;
+    for (int tries = 0; tries < kTries && !shutting_down_;) {
         auto& due = leftovers_[&connection].sessions;
-        const auto count = std::min(due.size(), kAtOnce);
-        const std::vector<tmux::Leftover> now(due.begin(), due.begin() + static_cast<std::ptrdiff_t>(count));
-        due.erase(due.begin(), due.begin() + static_cast<std::ptrdiff_t>(count));
-        const auto swept = co_await connection.run(tmux::sweep_command(now), clock_.now() + kKillDeadline);
-        if (!swept) {
-            log_warn(connection.key_text(), "what is left of killed sessions was not ended: " + swept.error().message);
+        if (due.empty()) {
+            if (clock_.now() >= over) {
+                break;
+            }
+            co_await Event::wait_for_either(stop_, leftovers_added_, over);
+            continue;
         }
+        const auto count = static_cast<std::ptrdiff_t>(std::min(due.size(), kAtOnce));
+        const std::vector<tmux::Leftover> now(due.begin(), due.begin() + count);
+        due.erase(due.begin(), due.begin() + count);
+        auto command = tmux::sweep_command(now, tmux::kSweepDelay);
+        const auto swept = co_await connection.run(std::move(command), clock_.now() + kKillDeadline);
+        if (swept) {
+            tries = 0;
+            over = clock_.now() + tmux::kSweepDelay;
+            continue;
+        }
+        log_warn(connection.key_text(), "what is left of killed sessions was not ended: " + swept.error().message);
+        auto& left = leftovers_[&connection].sessions;
+        left.insert(left.begin(), now.begin(), now.end());
+        ++tries;
+        co_await stop_.wait_until(clock_.now() + kPause);
     }
     leftovers_.erase(&connection);
 }

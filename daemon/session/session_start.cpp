@@ -35,14 +35,20 @@ Result<void> check_environment(const std::map<std::string, std::string>& env) {
     std::size_t total = 0;
     for (const auto& [name, value] : env) {
         if (!valid_env_name(name)) {
-            return invalid("params.env: " + printable(name) + " is not a variable's name");
+            return invalid("params.env: " + printable(name) + " is not a variable's name",
+                           "letters, digits and _, and no digit first");
+        }
+        if (name == "CMSSH_SESSION" || name == "CMSSH_SESSION_CTX") {
+            return invalid("params.env: " + name + " is what tells a session its own id and context", "leave it out");
         }
         if (auto checked = check_text("params.env." + name, value); !checked) {
             return checked;
         }
         total += name.size() + value.size() + 2;
         if (value.size() > kMaxArgument || total > kMaxEnvironment) {
-            return Error{.kind = ErrorKind::Limit, .message = "params.env." + name + " is too long"};
+            return Error{.kind = ErrorKind::Limit,
+                         .message = "params.env." + name + " is too long",
+                         .hint = "put long input into a file on the server"};
         }
     }
     return {};
@@ -112,7 +118,9 @@ Result<void> Sessions::check_start(const api::StartParams& params) const {
             return checked;
         }
         if (params.cwd->size() > 4096 || params.cwd->empty()) {
-            return Error{.kind = ErrorKind::BadCwd, .message = "params.cwd: expected a path of 1 to 4096 bytes"};
+            return Error{.kind = ErrorKind::BadCwd,
+                         .message = "params.cwd: expected a path of 1 to 4096 bytes",
+                         .hint = "give a --cwd that exists on the server"};
         }
     }
     return check_environment(params.env);
@@ -199,6 +207,8 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr recor
     for (const auto& [name, value] : params.env) {
         session.env[name] = value;
     }
+    session.env.erase("CMSSH_SESSION");  // of a context
+    session.env.erase("CMSSH_SESSION_CTX");
     Connection::Want want;
     want.auth_sock = params.auth_sock;
     want.progress = [progress = caller.progress, ctx = record->view.ctx,

@@ -101,6 +101,7 @@ private:
     [[nodiscard]] api::KillResult pending_kill(SessionRecord& record, std::string signal, const std::string& why);
     asio::awaitable<Result<api::KillResult>> kill_by_tmux(RecordPtr record, ConnectionUse connection);
     asio::awaitable<Result<api::KillResult>> kill_by_signal(RecordPtr record, ConnectionUse connection, int signal);
+    asio::awaitable<Result<api::KillResult>> not_signalled(RecordPtr record, ConnectionUse connection, int signal);
     asio::awaitable<void> settle(RecordPtr record);
 
     void scan(Connection& connection, bool everything);
@@ -138,6 +139,7 @@ private:
     std::map<Connection*, Leftovers> leftovers_;
     bool shutting_down_ = false;
     Event stop_;
+    Event leftovers_added_;
     TaskGroup tasks_;
 };
 

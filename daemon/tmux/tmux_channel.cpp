@@ -46,6 +46,7 @@ TmuxChannel::TmuxChannel(asio::any_io_executor executor, Clock& clock, std::shar
       clock_(clock),
       master_(std::move(master)),
       channel_(std::move(channel)),
+      start_answered_(clock),
       write_wanted_(clock),
       tasks_(std::move(executor), clock) {}
 
@@ -70,14 +71,7 @@ asio::awaitable<Result<std::unique_ptr<TmuxChannel>>> TmuxChannel::open(asio::an
         if (greeted) {
             channel->tasks_.spawn("tmux replies", channel->read_replies());
             channel->tasks_.spawn("tmux requests", channel->write_queue());
-            std::string lines;
-            for (const auto& command : tmux::setup_commands(config, ownership)) {
-                channel->pending_.push_back(std::make_shared<Pending>(clock));
-                lines += command + '\n';
-            }
-            channel->send(lines);
-            // The start-up command may still fail, and tmux may be about to end: a reply says that it serves.
-            const auto alive = co_await channel->request(tmux::server_life_command(), deadline);
+            const auto alive = co_await channel->set_up(tmux::setup_commands(config, ownership), deadline);
             if (alive) {
                 channel->life_.tmux = alive->empty() ? "" : alive->front();
                 co_return std::move(channel);
@@ -92,6 +86,34 @@ asio::awaitable<Result<std::unique_ptr<TmuxChannel>>> TmuxChannel::open(asio::an
         }
         const auto timer = clock.make_timer();
         co_await timer->wait_until(clock.now() + kPause);
+    }
+}
+
+asio::awaitable<TmuxChannel::Reply> TmuxChannel::set_up(std::vector<std::string> commands, Instant deadline) {
+    // The last one's reply says that tmux serves: the start-up command may still fail, and tmux may be about to end.
+    commands.push_back(tmux::server_life_command());
+    constexpr int kTries = 5;
+    for (int attempt = 1;; ++attempt) {
+        auto replies = co_await request_all(commands, deadline);
+        if (!replies.back()) {
+            co_return std::move(replies.back());
+        }
+        // tmux may read our lines before it has run the start-up command: what is about the keeper meets no session
+        // then.
+        bool complete = true;
+        for (std::size_t i = 0; i < commands.size(); ++i) {
+            complete = complete && (replies[i] || !tmux::is_about_keeper(commands[i]));
+        }
+        if (complete || attempt == kTries) {
+            co_return std::move(replies.back());
+        }
+        // Until it has: that is when it answers for it.
+        while (!started_ && open_) {
+            const bool in_time = co_await start_answered_.wait_until(deadline);
+            if (!in_time) {
+                break;
+            }
+        }
     }
 }
 
@@ -179,6 +201,7 @@ asio::awaitable<void> TmuxChannel::read_replies() {
     }
     open_ = false;
     fail_pending();
+    start_answered_.notify_all();
     write_wanted_.notify_all();
     channel_->close();
     if (!closing_ && listener_.on_closed) {
@@ -222,6 +245,8 @@ void TmuxChannel::handle(std::string_view bytes) {
 
 void TmuxChannel::handle_block(tmux::Block block) {
     if (!block.ours) {
+        started_ = true;
+        start_answered_.notify_all();
         return;
     }
     if (pending_.empty()) {

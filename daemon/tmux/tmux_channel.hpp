@@ -76,6 +76,7 @@ private:
     TmuxChannel(asio::any_io_executor executor, Clock& clock, std::shared_ptr<Master> master,
                 std::unique_ptr<Channel> channel);
 
+    asio::awaitable<Reply> set_up(std::vector<std::string> commands, Instant deadline);
     asio::awaitable<Result<void>> greet(std::string token, Instant deadline);
     asio::awaitable<Result<void>> read_greeting(std::string token);
     asio::awaitable<void> read_replies();
@@ -104,7 +105,9 @@ private:
     tmux::ServerLife life_;
     std::int64_t clock_offset_ms_ = 0;
     bool open_ = true;
+    bool started_ = false;  // the start-up command was answered
     bool closing_ = false;
+    Event start_answered_;
     Event write_wanted_;
     TaskGroup tasks_;
 };

@@ -106,8 +106,10 @@ std::optional<SessionNote> decode_note(std::string_view hex) {
     return note;
 }
 
+constexpr std::string_view kKeeperPrefix = "cmssh-keeper-";
+
 std::string keeper_name(const Ownership& ownership) {
-    return "cmssh-keeper-" + hex_digest(ownership.owner + ' ' + ownership.server_key, 12);
+    return std::string(kKeeperPrefix) + hex_digest(ownership.owner + ' ' + ownership.server_key, 12);
 }
 
 // One name for each owner and key: tmux itself sees to it that there are never two.
@@ -300,6 +302,10 @@ std::string pipe_command(std::string_view target) {
 }
 
 }  // namespace
+
+bool is_about_keeper(std::string_view command) {
+    return command.find(kKeeperPrefix) != std::string_view::npos;
+}
 
 int blocks_behind_start(const NewSession& session) {
     return session.tmux < kReadsToTheEnd ? 1 : 0;
@@ -536,29 +542,34 @@ std::string try_directory_command(std::string_view directory) {
     return for_any_shell("cd -- " + sh_quote(directory));
 }
 
-std::string signal_command(std::string_view session_id, std::int64_t pane_pid, int signal) {
+std::string signal_command(std::int64_t pane_pid, int signal) {
     // tpgid is the terminal's foreground process group (procps; /proc/PID/stat field 8).
-    std::string script = "p=" + std::to_string(pane_pid) + "; s=" + sh_quote(session_id) + "\n";
+    std::string script = "p=" + std::to_string(pane_pid) + "\n";
     script += R"sh(g=$(ps -o tpgid= -p "$p" | tr -d ' ') || exit 3
 case $g in ''|-1|0|1) exit 3 ;; esac
-if [ -r "/proc/$p/environ" ]; then tr '\0' '\n' < "/proc/$p/environ" | grep -qxF "CMSSH_SESSION=$s" || exit 3; fi
 )sh";
     // dash takes no -- behind a signal's number.
     script += "kill -" + std::to_string(signal) + " \"-$g\"";
     return for_any_shell(script);
 }
 
-std::string sweep_command(const std::vector<Leftover>& sessions) {
-    // pane_pid led the terminal's session: its processes keep that session id after the terminal is gone. One ps for
-    // all of them, and few bytes for each: csh takes words of 8 KiB.
-    std::string script = "ps -eo pid=,sess= | while read q s; do case $s in ";
+std::string sweep_command(const std::vector<Leftover>& sessions, std::chrono::seconds delay) {
+    // pane_pid led the terminal's session: its processes keep that session id after the terminal is gone, and while one
+    // of them lives the number is nobody else's. A process that has ours in its environment, or is as old as the kill:
+    // the environment may be gone, and the number could be a newcomer's by now. One ps for all of them, and few bytes
+    // for each: csh takes words of 8 KiB.
+    std::string script = "ps -eo pid=,sess=,etimes= | while read q s a; do case $s in ";
     for (const auto& session : sessions) {
         script += std::to_string(session.pane_pid) + ")m=" + sh_quote(session.session_id) + ";;";
     }
-    script += R"sh(*)continue;;esac
-tr '\0' '\n' < /proc/$q/environ 2>/dev/null | grep -qxF "CMSSH_SESSION=$m" && kill -9 $q
+    script += "*)continue;;esac\n[ \"$a\" -ge " + std::to_string(kSweepDelay.count()) + R"sh( ] ||
+tr '\0' '\n' < /proc/$q/environ 2>/dev/null | grep -qxF "CMSSH_SESSION=$m" || continue
+kill -9 $q
 done
 exit 0)sh";
+    if (delay.count() > 0) {
+        script = "(sleep " + std::to_string(delay.count()) + "\n" + script + ") </dev/null >/dev/null 2>&1 &";
+    }
     return for_any_shell(script);
 }
 

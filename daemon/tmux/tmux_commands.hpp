@@ -3,6 +3,7 @@
 // reach one tmux server, and only what carries both of ours is touched.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -45,6 +46,9 @@ struct ServerLife {
 // Sent once after the channel is open: what the user's ~/.tmux.conf must not change, and the subscription to dead
 // panes.
 [[nodiscard]] std::vector<std::string> setup_commands(const SessionsConfig& config, const Ownership& ownership);
+
+// Of setup_commands(): one that fails where the keeper session is not there yet.
+[[nodiscard]] bool is_about_keeper(std::string_view command);
 
 // What the server's tmux keeps about a session, enough to know it again without us.
 struct SessionNote {
@@ -145,14 +149,17 @@ struct PaneState {
 
 // A command line for a channel of its own: exits 0 where the server's user can enter the directory.
 [[nodiscard]] std::string try_directory_command(std::string_view directory);
-// Sends a signal to the foreground process group of a pane's terminal, while the pane's program is the one that was
-// started for this session.
-[[nodiscard]] std::string signal_command(std::string_view session_id, std::int64_t pane_pid, int signal);
-// Kills what is left of sessions whose terminal was closed, told by CMSSH_SESSION in its environment.
+// Sends a signal to the foreground process group of a pane's terminal. Exits 3 where there is none.
+[[nodiscard]] std::string signal_command(std::int64_t pane_pid, int signal);
+// Between a session's end by our kill and the sweep: what ignores SIGHUP has this long to end by itself.
+inline constexpr std::chrono::seconds kSweepDelay{5};
+// Kills what is left of sessions whose terminal was closed `delay` before: waits that long on the server, in the
+// background.
 struct Leftover {
     std::string session_id;
     std::int64_t pane_pid = 0;
 };
-[[nodiscard]] std::string sweep_command(const std::vector<Leftover>& sessions);
+[[nodiscard]] std::string sweep_command(const std::vector<Leftover>& sessions,
+                                        std::chrono::seconds delay = std::chrono::seconds(0));
 
 }  // namespace cmssh::tmux

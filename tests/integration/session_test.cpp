@@ -364,6 +364,23 @@ TEST(Kill, WithASignalReachesTheForegroundProcesses) {
     EXPECT_EQ(ended.at("signal"), "INT");
 }
 
+// A program may have cleared its environment, or written its title over it.
+TEST(Kill, ReachesAProgramWithoutAnEnvironment) {
+    World world;
+    const std::string script = R"(trap "" HUP; echo $$ >"$0.part" && mv "$0.part" "$0"; sleep 1000 & wait)";
+    const std::string file = world.dir / "pid";
+    const std::string id = world.start_id("server-1", {"env", "-i", "/bin/sh", "-c", script, file});
+    ASSERT_TRUE(wait_until([&] { return exists(file); }));
+    world.rpc().call("kill", {{"session", id}, {"signal", "TERM"}});
+    EXPECT_EQ(world.wait(id).at("signal"), "TERM");
+    const std::string other = world.dir / "other";
+    const std::string next = world.start_id("server-1", {"env", "-i", "/bin/sh", "-c", script, other});
+    ASSERT_TRUE(wait_until([&] { return exists(other); }));
+    const pid_t left = std::stoi(read_file(other));
+    world.rpc().call("kill", {{"session", next}});
+    EXPECT_TRUE(wait_until([&] { return !alive(left); }));
+}
+
 TEST(Kill, WithASignalThatIsHandledLeavesTheEndToTheProgram) {
     World world;
     const std::string file = world.dir / "ready";
@@ -388,6 +405,13 @@ TEST(Kill, EndsWhatIgnoresTheHangup) {
     EXPECT_EQ(world.rpc().call("kill", {{"session", id}}).at("session").at("state"), "killed");
     EXPECT_TRUE(alive(pid));
     EXPECT_TRUE(wait_until([&] { return !alive(pid); }));
+}
+
+TEST(Session, TellsItsProgramItsOwnIdAndNoOther) {
+    World world;
+    const Json error = world.rpc().refusal(
+        "start", {{"ctx", "server-1"}, {"command", {"true"}}, {"env", {{"CMSSH_SESSION", "sess-aaaaaaaa"}}}});
+    EXPECT_EQ(error.at("code"), -32602);
 }
 
 TEST(Kill, TouchesNoOtherSession) {

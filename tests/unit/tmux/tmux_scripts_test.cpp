@@ -363,7 +363,7 @@ TEST_F(SignalScript, ReachesTheForegroundOfTheSessionsTerminal) {
         for (const int number : {SIGTERM, SIGUSR1, SIGKILL}) {
             const Pty pty;
             Program program({"/usr/bin/cat"}, {{"CMSSH_SESSION", "sess-a"}}, 1, 2, pty.name());
-            const Ran ran = run_by(shell, signal_command("sess-a", program.pid(), number), environment(shell));
+            const Ran ran = run_by(shell, signal_command(program.pid(), number), environment(shell));
             EXPECT_EQ(ran.exit_code, 0) << shell << ran.errors;
             const int status = program.wait();
             EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == number) << shell << ' ' << number;
@@ -371,19 +371,16 @@ TEST_F(SignalScript, ReachesTheForegroundOfTheSessionsTerminal) {
     }
 }
 
-TEST_F(SignalScript, SparesWhatIsNotTheSessionsProgram) {
-    const Pty pty;
-    Program other({"/usr/bin/cat"}, {{"CMSSH_SESSION", "sess-ab"}, {"X", "CMSSH_SESSION=sess-a"}}, 1, 2, pty.name());
+TEST_F(SignalScript, SaysWhereThereIsNoForeground) {
     Program without_terminal({"/usr/bin/sleep", "1000"}, {{"CMSSH_SESSION", "sess-a"}}, 1, 2);
     Program gone({"/bin/true"}, {}, 1, 2);
     gone.wait();
     for (const auto& shell : login_shells()) {
-        for (const pid_t pid : {other.pid(), without_terminal.pid(), gone.pid()}) {
-            const Ran ran = run_by(shell, signal_command("sess-a", pid, SIGKILL), environment(shell));
+        for (const pid_t pid : {without_terminal.pid(), gone.pid()}) {
+            const Ran ran = run_by(shell, signal_command(pid, SIGKILL), environment(shell));
             EXPECT_EQ(ran.exit_code, kNotSent) << shell;
         }
     }
-    EXPECT_TRUE(other.running());
     EXPECT_TRUE(without_terminal.running());
 }
 
