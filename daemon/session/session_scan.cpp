@@ -144,8 +144,9 @@ asio::awaitable<bool> Sessions::carry_out(Connection& connection, std::vector<Ac
             tasks_.spawn(connection.key_text(),
                          remove_pane(ConnectionUse(connection), tmux::pane_target(remove->session_id, remove->place)));
         } else if (const auto* running = std::get_if<SetRunning>(&action)) {
-            // Others may have decided while an earlier action waited.
-            if (const auto record = table_.by_id(running->id); record != nullptr && !record->being_started) {
+            // Others may have decided while an earlier action waited, and the server may be out of reach again by now.
+            if (const auto record = table_.by_id(running->id);
+                record != nullptr && !record->being_started && connection.tmux() != nullptr) {
                 set_running(*record, connection, running->row);
             }
         } else if (const auto* kill = std::get_if<CarryOutKill>(&action)) {

@@ -372,7 +372,8 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
     }
     record->view.as_of = now_text();
     connection.note_started(record->view.id);
-    set_state(*record, api::SessionState::Running);
+    // The answer may be the last thing that came.
+    set_state(*record, connection.tmux() != nullptr ? api::SessionState::Running : api::SessionState::Unreachable);
     registry_.put(*record, Durability::Process);
     log_info(record->view.id, "started on " + connection.key_text());
     api::StartResult result;
