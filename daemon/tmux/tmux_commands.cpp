@@ -121,6 +121,23 @@ std::string target(std::string_view session_id) {
     return '=' + std::string(session_id) + ':';
 }
 
+// A place of its own in tmux's global hook, beside those of the user and of other owners and keys.
+std::string environment_hook(const Ownership& ownership) {
+    const std::string digest = hex_digest(ownership.owner + ' ' + ownership.server_key, 6);
+    return quote("after-set-environment[" + std::to_string(std::stoul(digest, nullptr, 16)) + ']');
+}
+
+// As remove_spare_command(), and no error where there is none: tmux sends the errors of a hook to the client whose
+// command it runs behind.
+std::string remove_spare_if_there(const Ownership& ownership) {
+    const std::string spare = spare_name(ownership);
+    return "if-shell -F -t " + quote(target(spare)) + ' ' + quote("#{==:#{session_name}," + spare + "}") + ' ' +
+           quote(remove_spare_command(ownership));
+}
+
+// What a pane gets from tmux's options when it is made.
+constexpr std::string_view kOptionsOfPanes = "#{default-shell} #{default-terminal}";
+
 // For a hook: moves its client to the first of the sessions that is there and has none.
 std::string switch_to_first(const std::deque<std::string>& sessions) {
     std::string line;
@@ -288,7 +305,10 @@ std::vector<std::string> setup_commands(const SessionsConfig& config, const Owne
         "set-option -t " + quote(keeper) + " @cmssh_owner " + quote(ownership.owner),
         // A spare session is of no use to anybody else: whatever ends our client, tmux lets go of it.
         remove_spare_command(ownership),
-        "set-hook -t " + quote(keeper) + " client-detached " + quote(remove_spare_command(ownership)),
+        "set-hook -t " + quote(keeper) + " client-detached " +
+            quote(remove_spare_if_there(ownership) + " ; set-hook -gu " + environment_hook(ownership)),
+        // It has the environment of when it was made.
+        "set-hook -g " + environment_hook(ownership) + ' ' + quote(remove_spare_if_there(ownership)),
         // One line a second at most, and only when the set of dead panes changed.
         "refresh-client -B " + quote("dead::#{S:#{W:#{P:#{?pane_dead,#{pane_id} #{pane_dead_status},}}}}"),
     };
@@ -357,6 +377,7 @@ std::vector<std::string> make_spare_commands(const SessionsConfig& config, const
             quote(replaced(kWaitForCommand, "MARK", kHandOverMark)) + " sh " + quote(run_script(config.shell)),
         "set-option " + here + "@cmssh_owner " + quote(ownership.owner),
         "set-option " + here + "@cmssh_server " + quote(to_hex(ownership.server_key)),
+        "set-option -F " + here + "@cmssh_made_with " + quote(kOptionsOfPanes),
         "set-option -w " + here + "remain-on-exit off",
         // Where none of the newest is there: tmux 3.2 to 3.4 choose the oldest one that is not attached, later ones the
         // newest.
@@ -415,12 +436,13 @@ std::optional<std::string> take_over_command(const Ownership& ownership, std::in
     // Its program waits, nobody has looked at it or put anything beside it, and it is the one that was made for us.
     const std::string fit =
         "#{==:#{pane_dead}#{pane_in_mode}#{pane_input_off}#{cursor_flag}#{session_windows}#{window_panes}"
-        "#{session_last_attached} #{pane_pid},000011 " +
-        std::to_string(spare_pid) + "}";
+        "#{session_last_attached} #{pane_pid} #{@cmssh_made_with},000011 " +
+        std::to_string(spare_pid) + ' ' + std::string(kOptionsOfPanes) + "}";
     return "if-shell -F -t " + quote(target(spare)) + ' ' + quote(fit) +             //
            " { rename-session -t " + quote('=' + spare) + ' ' + quote(session.id) +  //
            " ; set-hook -u " + here + "client-session-changed" +                     //
            " ; set-option -u " + here + "detach-on-destroy" +                        //
+           " ; set-option -u " + here + "@cmssh_made_with" +                         //
            " ; set-option -wu " + here + "remain-on-exit" +                          //
            " ; set-option " + here + "@cmssh_note " + quote(encode_note(session.note)) + " ; " + windows +
            "send-keys -l " + here + quote(text) + " ; send-keys " + here + "Enter" +

@@ -187,6 +187,33 @@ TEST(Spare, SeesNoRcFileBeforeItIsTaken) {
     EXPECT_EQ(written_to(file), "set late\n");
 }
 
+// As a new window does.
+TEST(Spare, HasTheEnvironmentThatTmuxHasByNow) {
+    World world;
+    world.start("server-1", kLong);
+    const std::string file = world.dir / "environment";
+    const auto seen = [&] {
+        world.start("server-1", write_to(file, "echo \"$GLOBAL $TERM\""));
+        std::string text = written_to(file);
+        EXPECT_EQ(::unlink(file.c_str()), 0);
+        return text;
+    };
+    world.spare(1);
+    EXPECT_EQ(world.tmux(1, {"set-environment", "-g", "GLOBAL", "changed"}).status.code, 0);
+    EXPECT_EQ(seen(), "changed tmux-256color\n");
+    const pid_t other = world.spare(1);
+    EXPECT_EQ(world.tmux(1, {"set-option", "-s", "default-terminal", "screen"}).status.code, 0);
+    EXPECT_EQ(seen(), "changed screen\n");
+    EXPECT_TRUE(wait_until([&] { return !alive(other); })) << "another one takes its place";
+    // Its own settings don't count.
+    const pid_t spare = world.spare(1);
+    EXPECT_EQ(world.pane_pid(1, world.start_id("server-1", kLong, {{"env", {{"GLOBAL", "own"}}}})), spare);
+    world.daemon.stop();
+    EXPECT_TRUE(wait_until([&] {
+        return world.tmux(1, {"show-hooks", "-g", "after-set-environment"}).output == "after-set-environment\n";
+    }));
+}
+
 TEST(Spare, IsNotUsedForWhatItCannotGive) {
     World world;
     world.start("server-1", kLong);

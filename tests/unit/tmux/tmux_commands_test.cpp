@@ -199,7 +199,7 @@ TEST(TakeOver, IsOneLineThatTmuxExpandsNothingOf) {
     for (const char c : *line) {
         ASSERT_FALSE(static_cast<unsigned char>(c) < ' ' || c == 0x7f) << *line;
     }
-    EXPECT_THAT(*line, HasSubstr("#{pane_pid},000011 4711}"));
+    EXPECT_THAT(*line, HasSubstr("#{pane_pid} #{@cmssh_made_with},000011 4711 #{default-shell} #{default-terminal}}"));
     EXPECT_THAT(*line, HasSubstr(R"(set-environment -t "=sess-a:" CMSSH_SESSION "sess-a" ;)"));
     EXPECT_THAT(*line, HasSubstr(R"(set-environment -t "=sess-a:" CMSSH_SESSION_CTX "it's\n#{id}" ;)"));
     EXPECT_THAT(*line, HasSubstr(R"(set-environment -t "=sess-a:" EMPTY "" ;)"));
