@@ -194,6 +194,48 @@ std::variant<Json, CallError> RpcClient::receive(std::optional<Instant> deadline
     }
 }
 
+void RpcClient::hear(const Json& notification, const Progress& progress) const {
+    const auto method = notification.find("method");
+    const auto params = notification.find("params");
+    if (!method->is_string() || params == notification.end()) {
+        return;
+    }
+    const auto& name = method->get_ref<const std::string&>();
+    if (name == "progress" && progress) {
+        progress(*params);
+    } else if (name != "progress" && listener_) {
+        listener_(name, *params);
+    }
+}
+
+void RpcClient::notify(std::string_view method, Json params) {
+    const Json request = {{"jsonrpc", "2.0"}, {"method", method}, {"params", std::move(params)}};
+    // Where the daemon is gone, the call that waits says so.
+    (void)send(frame(dump_json(request), Framing::Line), std::chrono::steady_clock::now() + kAnswerDeadline);
+}
+
+std::optional<CallError> RpcClient::receive_notifications() {
+    std::string bytes(kReadSize, '\0');
+    const ssize_t count = ::recv(fd_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+    if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) {
+        return lost_daemon();
+    }
+    reader_.feed(std::string_view(bytes.data(), static_cast<std::size_t>(std::max<ssize_t>(count, 0))));
+    for (;;) {
+        auto message = reader_.next();
+        if (!message) {
+            return lost_daemon();
+        }
+        if (!*message) {
+            return std::nullopt;
+        }
+        const auto json = parse_json(**message);
+        if (json && json->is_object() && json->contains("method")) {
+            hear(*json, {});
+        }
+    }
+}
+
 std::optional<CallError> RpcClient::check_version(const Json& reply) const {
     const auto result = reply.find("result");
     if (result != reply.end() && result->is_object() && result->contains("protocol") &&
@@ -237,9 +279,7 @@ std::variant<Json, CallError> RpcClient::call(std::string_view method, Json para
         }
         Json& message = std::get<Json>(received);
         if (message.contains("method")) {
-            if (progress && message["method"] == "progress" && message.contains("params")) {
-                progress(message["params"]);
-            }
+            hear(message, progress);
             continue;
         }
         const Json reply_id = message.value("id", Json());

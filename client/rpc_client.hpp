@@ -43,6 +43,15 @@ public:
     [[nodiscard]] bool was_answered() const { return version_known_; }
     // Called a few times a second while a call waits.
     void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
+    // Called with every notification but `progress` that comes while a call, or receive_notifications(), waits.
+    void on_notification(std::function<void(std::string_view method, const Json& params)> listener) {
+        listener_ = std::move(listener);
+    }
+    // A call whose answer nobody needs.
+    void notify(std::string_view method, Json params);
+    // To poll() for input between calls, and what to call when there is some. nullopt: the daemon is still there.
+    [[nodiscard]] int fd() const { return fd_.get(); }
+    std::optional<CallError> receive_notifications();
     // deadline nullopt: as long as it takes.
     [[nodiscard]] std::variant<Json, CallError> call(std::string_view method, Json params,
                                                      std::optional<Instant> deadline, const Progress& progress = {});
@@ -51,6 +60,7 @@ private:
     explicit RpcClient(UniqueFd fd);
     std::optional<CallError> send(std::string bytes, std::optional<Instant> deadline);
     std::variant<Json, CallError> receive(std::optional<Instant> deadline);
+    void hear(const Json& notification, const Progress& progress) const;
     std::optional<CallError> check_version(const Json& reply) const;
 
     std::optional<CallError> wait_for(short events, std::optional<Instant> deadline) const;
@@ -58,6 +68,7 @@ private:
     UniqueFd fd_;
     FrameReader reader_;
     std::function<void()> idle_;
+    std::function<void(std::string_view method, const Json& params)> listener_;
     bool version_known_ = false;
     int next_id_ = 1;
 };

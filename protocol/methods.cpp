@@ -49,6 +49,28 @@ std::string_view to_string(ConnectionState state) {
     std::abort();
 }
 
+std::string_view to_string(Encoding encoding) {
+    switch (encoding) {
+        case Encoding::Utf8:
+            return "utf-8";
+        case Encoding::Base64:
+            return "base64";
+    }
+    std::abort();
+}
+
+std::string_view to_string(ForwardKind kind) {
+    switch (kind) {
+        case ForwardKind::Local:
+            return "local";
+        case ForwardKind::Remote:
+            return "remote";
+        case ForwardKind::Dynamic:
+            return "dynamic";
+    }
+    std::abort();
+}
+
 bool ended(SessionState state) {
     return state == SessionState::Exited || state == SessionState::Killed || state == SessionState::Lost;
 }
@@ -64,6 +86,16 @@ struct Values<ConnectionState> {
     static constexpr std::array list = {
         ConnectionState::Connecting, ConnectionState::Up,       ConnectionState::Degraded, ConnectionState::Backoff,
         ConnectionState::NeedsAuth,  ConnectionState::Draining, ConnectionState::Idle,     ConnectionState::Failed};
+};
+
+template <>
+struct Values<Encoding> {
+    static constexpr std::array list = {Encoding::Utf8, Encoding::Base64};
+};
+
+template <>
+struct Values<ForwardKind> {
+    static constexpr std::array list = {ForwardKind::Local, ForwardKind::Remote, ForwardKind::Dynamic};
 };
 
 template <>
@@ -198,6 +230,11 @@ struct Fields<Empty> {
     static constexpr std::tuple<> list = {};
 };
 
+constexpr std::string_view kAuthSockDoc = "the caller's SSH_AUTH_SOCK";
+constexpr std::string_view kInteractiveDoc = "a person is there to answer prompts";
+constexpr std::string_view kRefusedDoc =
+    "a lease of the caller's on which the server refused a channel: given back, and another is waited for";
+
 template <>
 struct Fields<StartParams> {
     static constexpr std::string_view name = "StartParams";
@@ -210,8 +247,8 @@ struct Fields<StartParams> {
         field("env", &StartParams::env, "set in the command's environment").defaulted(),
         field("size", &StartParams::size, "of the session's screen"),
         field("request_id", &StartParams::request_id, "given again: the same session, never a second one"),
-        field("auth_sock", &StartParams::auth_sock, "the caller's SSH_AUTH_SOCK"),
-        field("interactive", &StartParams::interactive, "a person is there to answer prompts").defaulted());
+        field("auth_sock", &StartParams::auth_sock, kAuthSockDoc),
+        field("interactive", &StartParams::interactive, kInteractiveDoc).defaulted());
 };
 
 template <>
@@ -311,13 +348,199 @@ struct Fields<LogsResult> {
 };
 
 template <>
+struct Fields<SendParams> {
+    static constexpr std::string_view name = "SendParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list =
+        std::make_tuple(field("session", &SendParams::session, kSessionDoc),
+                        field("text", &SendParams::text, "typed or pasted byte for byte"),
+                        field("keys", &SendParams::keys, "tmux key names, before the text").defaulted(),
+                        field("enter", &SendParams::enter, "press Enter behind the text").defaulted());
+};
+
+template <>
+struct Fields<AttachParams> {
+    static constexpr std::string_view name = "AttachParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list =
+        std::make_tuple(field("session", &AttachParams::session, kSessionDoc),
+                        field("auth_sock", &AttachParams::auth_sock, kAuthSockDoc),
+                        field("interactive", &AttachParams::interactive, kInteractiveDoc).defaulted(),
+                        field("read_only", &AttachParams::read_only, "nothing that is typed gets there").defaulted(),
+                        field("refused", &AttachParams::refused, kRefusedDoc));
+};
+
+template <>
+struct Fields<AttachResult> {
+    static constexpr std::string_view name = "AttachResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list =
+        std::make_tuple(field("lease", &AttachResult::lease, "ends with release or the caller's connection"),
+                        field("argv", &AttachResult::argv, "what to execute on a terminal"),
+                        field("control_path", &AttachResult::control_path, "the master's control socket"),
+                        field("command", &AttachResult::command, "for a channel with a terminal on that master"),
+                        field("session", &AttachResult::session, "the session"));
+};
+
+template <>
+struct Fields<AcquireParams> {
+    static constexpr std::string_view name = "AcquireParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list = std::make_tuple(
+        field("ctx", &AcquireParams::ctx, kCtxDoc), field("auth_sock", &AcquireParams::auth_sock, kAuthSockDoc),
+        field("interactive", &AcquireParams::interactive, kInteractiveDoc).defaulted(),
+        field("refused", &AcquireParams::refused, kRefusedDoc),
+        field("pid", &AcquireParams::pid,
+              "a process of the caller's user that holds the lease until it ends, in place of the caller's connection")
+            .at_least(1));
+};
+
+template <>
+struct Fields<AcquireResult> {
+    static constexpr std::string_view name = "AcquireResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(
+        field("lease", &AcquireResult::lease, "one channel on the master; ends with release or its holder"),
+        field("control_path", &AcquireResult::control_path, "the master's control socket"),
+        field("connection", &AcquireResult::connection, "the connection"),
+        field("reused", &AcquireResult::reused, "false: this call made the login"));
+};
+
+template <>
+struct Fields<LeaseParams> {
+    static constexpr std::string_view name = "LeaseParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list = std::make_tuple(field("lease", &LeaseParams::lease, "of the caller"));
+};
+
+template <>
+struct Fields<LeaseSignalParams> {
+    static constexpr std::string_view name = "LeaseSignalParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list = std::make_tuple(field("lease", &LeaseSignalParams::lease, "of the caller"),
+                                                 field("signal", &LeaseSignalParams::signal, "TERM, SIGTERM or 15"));
+};
+
+template <>
+struct Fields<ExecParams> {
+    static constexpr std::string_view name = "ExecParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list = std::make_tuple(
+        field("ctx", &ExecParams::ctx, kCtxDoc), field("command", &ExecParams::command, "arrives as given").not_empty(),
+        field("stdin", &ExecParams::standard_input, "at most 4 MiB"),
+        field("stdin_encoding", &ExecParams::stdin_encoding, "of stdin").defaulted(),
+        field("timeout_ms", &ExecParams::timeout_ms, "absent: as long as it takes").at_least(0),
+        field("cwd", &ExecParams::cwd, "directory on the server"),
+        field("env", &ExecParams::env, "variables of the command").defaulted(),
+        field("auth_sock", &ExecParams::auth_sock, kAuthSockDoc),
+        field("interactive", &ExecParams::interactive, kInteractiveDoc).defaulted());
+};
+
+template <>
+struct Fields<ExecResult> {
+    static constexpr std::string_view name = "ExecResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list =
+        std::make_tuple(field("exit_code", &ExecResult::exit_code, "128 + n where a signal ended it"),
+                        field("signal", &ExecResult::signal, "what ended it, without SIG"),
+                        field("stdout", &ExecResult::standard_output, "at most 1 MiB"),
+                        field("stderr", &ExecResult::standard_error, "at most 1 MiB"),
+                        field("encoding", &ExecResult::encoding, "of both: base64 where one is not valid UTF-8"),
+                        field("truncated", &ExecResult::truncated, "there was more"));
+};
+
+template <>
+struct Fields<ForwardAddParams> {
+    static constexpr std::string_view name = "ForwardAddParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list = std::make_tuple(
+        field("ctx", &ForwardAddParams::ctx, kCtxDoc), field("kind", &ForwardAddParams::kind, "as ssh -L, -R and -D"),
+        field("listen", &ForwardAddParams::listen, "[address:]port or path"),
+        field("target", &ForwardAddParams::target, "host:port or path; none for dynamic"),
+        field("session", &ForwardAddParams::session, "it ends with this session"),
+        field("lease", &ForwardAddParams::lease, "it ends with this lease"),
+        field("auth_sock", &ForwardAddParams::auth_sock, kAuthSockDoc),
+        field("interactive", &ForwardAddParams::interactive, kInteractiveDoc).defaulted());
+};
+
+template <>
+struct Fields<Forward> {
+    static constexpr std::string_view name = "Forward";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(
+        field("id", &Forward::id, "for forward.remove"), field("ctx", &Forward::ctx, "the context it was added in"),
+        field("server", &Forward::server, "where it leads"), field("kind", &Forward::kind, "as ssh -L, -R and -D"),
+        field("listen", &Forward::listen, "[address:]port or path"),
+        field("target", &Forward::target, "host:port or path; null for dynamic"),
+        field("session", &Forward::session, "it ends with this session"),
+        field("lease", &Forward::lease, "it ends with this lease"),
+        field("active", &Forward::active, "it forwards now"), field("error", &Forward::error, "why it does not"));
+};
+
+template <>
+struct Fields<ForwardResult> {
+    static constexpr std::string_view name = "ForwardResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(field("forward", &ForwardResult::forward, "the forward"));
+};
+
+template <>
+struct Fields<ForwardListParams> {
+    static constexpr std::string_view name = "ForwardListParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list = std::make_tuple(field("ctx", &ForwardListParams::ctx, "only of this context"));
+};
+
+template <>
+struct Fields<ForwardListResult> {
+    static constexpr std::string_view name = "ForwardListResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(field("forwards", &ForwardListResult::forwards, "oldest first"));
+};
+
+template <>
+struct Fields<ForwardRemoveParams> {
+    static constexpr std::string_view name = "ForwardRemoveParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list = std::make_tuple(field("forward", &ForwardRemoveParams::forward, "its id"));
+};
+
+template <>
+struct Fields<AnswerParams> {
+    static constexpr std::string_view name = "AnswerParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list =
+        std::make_tuple(field("prompt", &AnswerParams::prompt, "of a prompt notification"),
+                        field("text", &AnswerParams::text, "what the person typed"),
+                        field("confirm", &AnswerParams::confirm, "yes or no"),
+                        field("cancel", &AnswerParams::cancel, "the person does not answer: the login is given up"));
+};
+
+template <>
+struct Fields<Prompt> {
+    static constexpr std::string_view name = "Prompt";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list =
+        std::make_tuple(field("prompt", &Prompt::prompt, "for answer"), field("text", &Prompt::text, "what ssh asks"),
+                        field("echo", &Prompt::echo, "the answer may be shown while it is typed"),
+                        field("confirm", &Prompt::confirm, "a question of yes or no"),
+                        field("ctx", &Prompt::ctx, "the context that is logged in to"));
+};
+
+template <>
+struct Fields<LeaseLost> {
+    static constexpr std::string_view name = "LeaseLost";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(field("lease", &LeaseLost::lease, "whose master was given up"));
+};
+
+template <>
 struct Fields<ConnectParams> {
     static constexpr std::string_view name = "ConnectParams";
     static constexpr Use use = Use::Params;
     static constexpr auto list = std::make_tuple(
-        field("ctx", &ConnectParams::ctx, kCtxDoc),
-        field("auth_sock", &ConnectParams::auth_sock, "the caller's SSH_AUTH_SOCK"),
-        field("interactive", &ConnectParams::interactive, "a person is there to answer prompts").defaulted());
+        field("ctx", &ConnectParams::ctx, kCtxDoc), field("auth_sock", &ConnectParams::auth_sock, kAuthSockDoc),
+        field("interactive", &ConnectParams::interactive, kInteractiveDoc).defaulted());
 };
 
 template <>
@@ -486,6 +709,22 @@ CMSSH_RESULT(KillResult)
 CMSSH_PARAMS(WaitParams)
 CMSSH_PARAMS(LogsParams)
 CMSSH_RESULT(LogsResult)
+CMSSH_PARAMS(SendParams)
+CMSSH_PARAMS(AttachParams)
+CMSSH_RESULT(AttachResult)
+CMSSH_PARAMS(AcquireParams)
+CMSSH_RESULT(AcquireResult)
+CMSSH_PARAMS(LeaseParams)
+CMSSH_PARAMS(LeaseSignalParams)
+CMSSH_PARAMS(ExecParams)
+CMSSH_RESULT(ExecResult)
+CMSSH_PARAMS(ForwardAddParams)
+CMSSH_STRUCT(Forward)
+CMSSH_RESULT(ForwardResult)
+CMSSH_PARAMS(ForwardListParams)
+CMSSH_RESULT(ForwardListResult)
+CMSSH_PARAMS(ForwardRemoveParams)
+CMSSH_PARAMS(AnswerParams)
 CMSSH_PARAMS(ConnectParams)
 CMSSH_RESULT(ConnectResult)
 CMSSH_PARAMS(DisconnectParams)
@@ -497,6 +736,8 @@ CMSSH_STRUCT(Context)
 CMSSH_RESULT(ContextsResult)
 CMSSH_RESULT(VersionResult)
 CMSSH_STRUCT(Progress)
+CMSSH_STRUCT(Prompt)
+CMSSH_STRUCT(LeaseLost)
 
 #undef CMSSH_STRUCT
 #undef CMSSH_PARAMS

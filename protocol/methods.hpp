@@ -178,6 +178,118 @@ struct LogsResult {
     bool truncated = false;
 };
 
+struct SendParams {
+    std::string session;
+    std::optional<std::string> text;
+    std::vector<std::string> keys;  // as tmux names them: "C-c", "Enter"
+    bool enter = true;              // behind the text
+};
+
+struct AttachParams {
+    std::string session;
+    std::optional<std::string> auth_sock;
+    bool interactive = false;
+    bool read_only = false;
+    std::optional<std::string> refused;  // as in AcquireParams
+};
+struct AttachResult {
+    std::string lease;
+    std::vector<std::string> argv;
+    std::string control_path;
+    std::string command;  // for a channel with a terminal
+    Session session;
+};
+
+struct AcquireParams {
+    std::string ctx;
+    std::optional<std::string> auth_sock;
+    bool interactive = false;
+    std::optional<std::string> refused;  // a lease of the same caller, on whose channel the server refused
+    std::optional<int> pid;              // a process that holds the lease instead of the caller's connection
+};
+struct AcquireResult {
+    std::string lease;
+    std::string control_path;
+    Connection connection;
+    bool reused = false;
+};
+
+struct LeaseParams {  // release
+    std::string lease;
+};
+struct LeaseSignalParams {
+    std::string lease;
+    std::string signal;  // "TERM", "SIGTERM" or "15"
+};
+
+enum class Encoding { Utf8, Base64 };
+[[nodiscard]] std::string_view to_string(Encoding encoding);
+
+struct ExecParams {
+    std::string ctx;
+    std::vector<std::string> command;
+    std::optional<std::string> standard_input;
+    Encoding stdin_encoding = Encoding::Utf8;
+    std::optional<std::int64_t> timeout_ms;
+    std::optional<std::string> cwd;
+    std::map<std::string, std::string> env;
+    std::optional<std::string> auth_sock;
+    bool interactive = false;
+};
+struct ExecResult {
+    int exit_code = 0;
+    std::optional<std::string> signal;
+    std::string standard_output;
+    std::string standard_error;
+    Encoding encoding = Encoding::Utf8;  // of both outputs
+    bool truncated = false;
+};
+
+enum class ForwardKind { Local, Remote, Dynamic };
+[[nodiscard]] std::string_view to_string(ForwardKind kind);
+
+struct ForwardAddParams {
+    std::string ctx;
+    ForwardKind kind = ForwardKind::Local;
+    std::string listen;                  // "8080", "127.0.0.1:8080", "/path"
+    std::optional<std::string> target;   // "host:80", "/path"; none for dynamic
+    std::optional<std::string> session;  // it ends with it
+    std::optional<std::string> lease;    // it ends with it; neither: it is the context's
+    std::optional<std::string> auth_sock;
+    bool interactive = false;
+};
+struct Forward {
+    std::string id;
+    std::string ctx;
+    Server server;
+    ForwardKind kind = ForwardKind::Local;
+    std::string listen;
+    std::optional<std::string> target;
+    std::optional<std::string> session;
+    std::optional<std::string> lease;
+    bool active = false;
+    std::optional<std::string> error;  // why it is not
+};
+struct ForwardResult {
+    Forward forward;
+};
+struct ForwardListParams {
+    std::optional<std::string> ctx;
+};
+struct ForwardListResult {
+    std::vector<Forward> forwards;
+};
+struct ForwardRemoveParams {
+    std::string forward;
+};
+
+struct AnswerParams {
+    std::string prompt;
+    std::optional<std::string> text;
+    std::optional<bool> confirm;
+    std::optional<bool> cancel;
+};
+
 struct ConnectParams {
     std::string ctx;
     std::optional<std::string> auth_sock;
@@ -236,6 +348,20 @@ struct Progress {
     std::string ctx;
     std::string server;  // key
     std::string phase;   // "queued", "connecting" (ssh logs in), "opening_tmux"
+};
+
+// Notification `prompt`: what ssh asks the person behind a call with `interactive`; answered by the method `answer`.
+struct Prompt {
+    std::string prompt;  // its id
+    std::string text;
+    bool echo = false;     // whether the answer may be seen while it is typed
+    bool confirm = false;  // a question of yes or no
+    std::string ctx;
+};
+
+// Notification `lease`: the master that a lease is on has been given up, and a new one is, or will be, in its place.
+struct LeaseLost {
+    std::string lease;
 };
 
 // Strict readers: an unknown, missing, mistyped or out-of-range field is an InvalidParams error that names it.

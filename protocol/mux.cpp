@@ -154,7 +154,7 @@ std::string new_session(std::uint32_t request_id, const NewSession& session) {
         .flag(kWantX11)
         .flag(kWantAgent)
         .flag(session.subsystem)
-        .number(kNoEscapeChar)
+        .number(session.escape ? static_cast<unsigned char>(*session.escape) : kNoEscapeChar)
         .string(session.term)
         .string(session.command)
         .packet();

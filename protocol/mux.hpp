@@ -22,6 +22,8 @@ struct NewSession {
     bool subsystem = false;
     std::string term;
     std::string command;
+    // What opens ssh's own commands at the start of a line ("~."), where it has a tty.
+    std::optional<char> escape = {};
 };
 
 [[nodiscard]] std::string hello();

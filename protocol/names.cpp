@@ -119,14 +119,25 @@ bool parse_quantity(std::string_view text, const std::array<Unit<Integer>, N>& u
 
 }  // namespace
 
-std::string make_session_id(std::uint64_t random_bits) {
+namespace {
+
+std::string with_base32(std::string_view prefix, std::uint64_t random_bits, int bits) {
     constexpr std::string_view kAlphabet = "abcdefghijklmnopqrstuvwxyz234567";
-    constexpr int kBits = 40;
-    std::string id(kSessionIdPrefix);
-    for (int shift = kBits - 5; shift >= 0; shift -= 5) {
+    std::string id(prefix);
+    for (int shift = bits - 5; shift >= 0; shift -= 5) {
         id += kAlphabet[random_bits >> shift & 31];
     }
     return id;
+}
+
+}  // namespace
+
+std::string make_session_id(std::uint64_t random_bits) {
+    return with_base32(kSessionIdPrefix, random_bits, 40);
+}
+
+std::string make_lease_id(std::uint64_t random_bits) {
+    return with_base32("lease-", random_bits, 60);
 }
 
 bool valid_session_name(std::string_view name) {

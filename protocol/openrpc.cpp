@@ -85,6 +85,9 @@ Json build(const std::string& version) {
         "logs", "What a session has printed; for an ended one what it had at its end",
         {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::TmuxFailed, ErrorKind::MasterLost,
          ErrorKind::ChannelRefused, ErrorKind::Timeout, ErrorKind::Cancelled});
+    document.add<AcquireParams, AcquireResult>(
+        "acquire", "A lease: a channel on a server's master, for the caller to use", login_errors_and({}));
+    document.add<LeaseParams, Empty>("release", "Ends a lease", {});
     document.add<Empty, StatsResult>("stats", "Counters of the pool and of the daemon", {});
     document.add<ConnectParams, ConnectResult>("connect", "Connects to a server where no connection is up",
                                                login_errors_and({}));

@@ -69,6 +69,7 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
       slots_(clock_, config_.pool.max_concurrent_connects),
       registry_(clock_, options_.state_dir + "/registry.db"),
       sessions_(io.get_executor(), clock_, config_, resolver_, registry_),
+      leases_(clock_, config_, sessions_),
       pool_(ConnectionServices{.executor = io.get_executor(),
                                .clock = clock_,
                                .config = config_,
@@ -78,7 +79,7 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
                                .owner = owner_of(options_),
                                .unit_random = make_unit_random()},
             options_.runtime_dir),
-      handlers_(clock_, config_, sessions_, pool_, resolver_, *this, options_.home),
+      handlers_(clock_, config_, sessions_, leases_, pool_, resolver_, *this, options_.home),
       server_(io.get_executor(), clock_, config_, handlers_, socket_.take_fd()),
       signals_(io, SIGTERM, SIGINT, SIGHUP),
       started_(clock_.now()),
@@ -142,6 +143,7 @@ asio::awaitable<void> Daemon::shut_down() {
     pool_.request_stop();
     spawner_.kill_running();
     co_await server_.shut_down(clock_.now() + kStopDeadline);
+    leases_.end_all();
     co_await sessions_.shut_down();
     co_await pool_.shut_down();
     registry_.close();

@@ -61,6 +61,7 @@ private:
     ConnectSlots slots_;
     Registry registry_;
     Sessions sessions_;
+    Leases leases_;
     Pool pool_;
     Handlers handlers_;
     RpcServer server_;

@@ -100,6 +100,7 @@ Connection::Connection(ConnectionServices& services, ServerKey key, std::string 
       key_text_(key_.text()),
       control_path_(std::move(control_path)),
       machine_(services.clock.now(), pinned),
+      channels_(std::make_shared<ChannelBudget>(services.clock, services.config.pool.max_channels)),
       spare_(services.clock, {.make = [this] { return make_spare(); }, .remove = [this] { return remove_spare(); }}),
       since_ms_(services.clock.wall_ms()),
       changed_(services.clock),
@@ -189,9 +190,12 @@ void Connection::act(ConnectionMachine::Action action) {
         case ConnectionMachine::Action::KillMaster:
             tasks_.spawn(key_text_, end_master(master_, kKillGrace));
             return;
-        case ConnectionMachine::Action::RetireMaster:
+        case ConnectionMachine::Action::RetireMaster: {
+            const auto doubted = generation_;
             retire_master();
+            services_.observer.on_doubted(*this, doubted);
             return;
+        }
         case ConnectionMachine::Action::ReplaceMaster:
             retire_master();
             act(ConnectionMachine::Action::LogIn);
@@ -386,6 +390,7 @@ asio::awaitable<Result<void>> Connection::find_master(LoginPtr login) {
 
 void Connection::take_master(std::shared_ptr<Master> master, Login& login) {
     master_ = std::move(master);
+    channels_ = std::make_shared<ChannelBudget>(services_.clock, services_.config.pool.max_channels);
     login.adopted = master_->adopted();
     served_ = login.adopted;
     master_since_ = services_.clock.now();
@@ -469,6 +474,7 @@ asio::awaitable<void> Connection::watch_master(std::shared_ptr<Master> master) {
     }
     master_.reset();
     master_since_.reset();
+    channels_->close();
     drop_tmux();
     if (machine_.state() == ConnectionMachine::State::Up || machine_.state() == ConnectionMachine::State::Degraded) {
         Error error{.kind = ErrorKind::MasterLost,
@@ -480,6 +486,7 @@ asio::awaitable<void> Connection::watch_master(std::shared_ptr<Master> master) {
 }
 
 asio::awaitable<void> Connection::end_master(std::shared_ptr<Master> master, Duration grace) {
+    channels_->close();
     drop_tmux();
     services_.observer.on_unreachable(*this);
     if (master == nullptr) {
@@ -706,6 +713,55 @@ asio::awaitable<Result<Connection::Ready>> Connection::wait_for_login(LoginPtr l
     co_return ready;
 }
 
+asio::awaitable<Result<Connection::Lease>> Connection::lease(Want want, ChannelBudget::Patience patience) {
+    return lease_in_turn(std::move(want), ChannelBudget::Turn::InOrder, patience);
+}
+
+asio::awaitable<Result<Connection::Lease>> Connection::lease_in_turn(Want want, ChannelBudget::Turn turn,
+                                                                     ChannelBudget::Patience patience) {
+    const Hold waiting(*this, HoldKind::Lease);
+    for (;;) {
+        auto ready = co_await ensure_up(want);
+        if (!ready) {
+            co_return std::move(ready).error();
+        }
+        const auto channels = channels_;
+        auto channel = co_await ChannelBudget::take(channels, turn, patience);
+        const bool replaced = channels != channels_ || !has_master();
+        if (!channel && channel.error().kind != ErrorKind::MasterLost) {
+            co_return std::move(channel).error();
+        }
+        if (channel && !replaced) {
+            Lease lease;
+            lease.hold = Hold(*this, HoldKind::Lease);
+            lease.channel = std::move(*channel);
+            lease.generation = generation_;
+            lease.control_path = control_path_;
+            lease.reused = ready->reused;
+            co_return lease;
+        }
+        if (shutting_down_ || services_.clock.now() >= patience.deadline) {
+            co_return shutting_down_ ? stopping() : lost();
+        }
+    }
+}
+
+asio::awaitable<Result<Connection::Lease>> Connection::lease_again(Lease refused, Want want,
+                                                                   ChannelBudget::Patience patience) {
+    if (refused.channel.budget() == channels_.get() && has_master()) {
+        auto channel = co_await ChannelBudget::refused(std::move(refused.channel), patience);
+        if (channel && refused.generation == generation_ && has_master()) {
+            refused.channel = std::move(*channel);
+            co_return std::move(refused);
+        }
+        if (!channel && channel.error().kind != ErrorKind::MasterLost) {
+            co_return std::move(channel).error();
+        }
+    }
+    refused = Lease();
+    co_return co_await lease_in_turn(std::move(want), ChannelBudget::Turn::First, patience);
+}
+
 asio::awaitable<Result<Connection::ReadyTmux>> Connection::ensure_tmux(Want want) {
     auto ready = co_await ensure_master(std::move(want));
     if (!ready) {
@@ -756,6 +812,11 @@ asio::awaitable<Result<RemoteOutput>> Connection::run(std::string command, Insta
         co_return lost();
     }
     const UnderWayOn running(running_command_on_, master, changed_);
+    const ChannelBudget::Patience patience{.deadline = deadline};
+    const auto channel = co_await ChannelBudget::take(channels_, ChannelBudget::Turn::First, patience);
+    if (!channel) {
+        co_return channel.error();
+    }
     co_return co_await run_remote(services_.clock, *master, std::move(command), deadline, kMaxProbeOutput);
 }
 
@@ -833,11 +894,12 @@ api::Connection Connection::describe() const {
     connection.refs = refs();
     connection.sessions = sessions_;
     connection.leases = leases_;
-    connection.channels.used = (tmux_ != nullptr && tmux_->is_open() ? 1 : 0) + (running_command() ? 1 : 0);
-    connection.channels.max = services_.config.pool.max_channels;
+    connection.channels.max = channels_->limit();
     if (has_master()) {
         connection.master_pid = master_->pid();
         connection.adopted = master_->adopted();
+        connection.channels.used = (tmux_ != nullptr && tmux_->is_open() ? 1 : 0) + channels_->taken();
+        connection.channels.queued = channels_->queued();
         connection.uptime_s = master_since_ ? seconds(now - *master_since_) : 0;
     }
     connection.control_path = control_path_;

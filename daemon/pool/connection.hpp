@@ -16,6 +16,7 @@
 #include "daemon/base/config.hpp"
 #include "daemon/base/event.hpp"
 #include "daemon/base/task_group.hpp"
+#include "daemon/pool/channel_budget.hpp"
 #include "daemon/pool/connect_slots.hpp"
 #include "daemon/pool/connection_machine.hpp"
 #include "daemon/pool/rtt.hpp"
@@ -42,6 +43,8 @@ public:
     virtual void on_master(Connection& /*connection*/) {}
     // Nobody holds it any more, and it has no master and makes none. Not where the daemon stops.
     virtual void on_no_master(Connection& /*connection*/) {}
+    // A master is given up that still has leases: who is on it had better come again.
+    virtual void on_doubted(Connection& /*connection*/, std::uint64_t /*generation*/) {}
 };
 
 // What every connection of a pool needs; outlives them.
@@ -122,6 +125,18 @@ public:
         bool reused = true;
     };
     asio::awaitable<Result<ReadyTmux>> ensure_tmux(Want want);
+    // A lease, with a channel on the master that listens at control_path.
+    struct Lease {
+        Hold hold;
+        ChannelBudget::Slot channel;
+        std::uint64_t generation = 0;  // of the master
+        std::string control_path;
+        bool reused = false;
+    };
+    // Up, with a channel free: waits for one, first come first served, until the deadline.
+    asio::awaitable<Result<Lease>> lease(Want want, ChannelBudget::Patience patience);
+    // The server refused the lease's channel: the same lease again, on another try or another place in line.
+    asio::awaitable<Result<Lease>> lease_again(Lease refused, Want want, ChannelBudget::Patience patience);
     // nullptr while there is none.
     [[nodiscard]] TmuxChannel* tmux();
     [[nodiscard]] SpareSession& spare() { return spare_; }
@@ -129,7 +144,8 @@ public:
     [[nodiscard]] std::optional<std::int64_t> spare_pid();
     // Tells what a person who attaches to the newest session expects.
     void note_started(const std::string& session_id);
-    // A command line on a channel of its own, one at a time. MasterLost where there is no master.
+    // A command line on a channel of its own, one at a time and before those who wait for a lease. MasterLost where
+    // there is no master.
     asio::awaitable<Result<RemoteOutput>> run(std::string command, Instant deadline);
 
     // Takes over the master that an earlier daemon left at this path, without a login, and opens the tmux channel
@@ -246,6 +262,7 @@ private:
     void drop_tmux();
     asio::awaitable<void> bury(std::unique_ptr<TmuxChannel> channel);
     asio::awaitable<Result<Ready>> ensure_master(Want want);
+    asio::awaitable<Result<Lease>> lease_in_turn(Want want, ChannelBudget::Turn turn, ChannelBudget::Patience patience);
     asio::awaitable<Result<Ready>> wait_for_login(LoginPtr login, Want& want, bool ours);
     // A login that found no tmux is not left behind, unless somebody wanted the connection itself.
     void end_if_useless();
@@ -259,7 +276,8 @@ private:
     SshRoute route_;
     SshConfigDump dump_;
     ConnectionMachine machine_;
-    std::shared_ptr<Master> master_;  // shared with the task that watches for its death
+    std::shared_ptr<Master> master_;           // shared with the task that watches for its death
+    std::shared_ptr<ChannelBudget> channels_;  // of the master, or of the last one
     std::unique_ptr<TmuxChannel> tmux_;
     // What a channel is being opened on: it may hang on one that has stepped aside, which holds up no other.
     const Master* opening_tmux_on_ = nullptr;

@@ -11,6 +11,7 @@ void Connection::retire_master() {
     retired.master = std::exchange(master_, nullptr);
     retired.generation = generation_++;
     retired.leases = std::exchange(present_leases_, 0);
+    channels_->close();
     log_info(key_text_, "the ssh master " + std::to_string(retired.master->pid()) + " steps aside with " +
                             std::to_string(retired.leases) + " lease(s)");
     tasks_.spawn(key_text_, retire(retired.master));

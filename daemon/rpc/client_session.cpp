@@ -41,6 +41,7 @@ asio::awaitable<void> ClientSession::run() {
         tasks_.spawn("client", watch_for_hangup());
     }
     co_await tasks_.join_until(Instant::max());
+    handler_.client_gone(*this);
 }
 
 void ClientSession::stop_reading() {

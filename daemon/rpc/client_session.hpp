@@ -22,6 +22,8 @@ class RequestHandler {
 public:
     virtual ~RequestHandler() = default;
     virtual asio::awaitable<Result<Json>> handle(Request request, ClientSession& client) = 0;
+    // It has no request under way and sends no more.
+    virtual void client_gone(const ClientSession& /*client*/) {}
 };
 
 struct RpcCounters {

@@ -25,11 +25,12 @@ Result<Json> written(Result<T> result) {
 
 }  // namespace
 
-Handlers::Handlers(Clock& clock, const Config& config, Sessions& sessions, Pool& pool, IdentityResolver& resolver,
-                   DaemonControl& control, std::string home)
+Handlers::Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, Pool& pool,
+                   IdentityResolver& resolver, DaemonControl& control, std::string home)
     : clock_(clock),
       config_(config),
       sessions_(sessions),
+      leases_(leases),
       pool_(pool),
       resolver_(resolver),
       control_(control),
@@ -43,6 +44,8 @@ const std::map<std::string_view, Handlers::Method>& Handlers::methods() {
         {"kill", &Handlers::kill},
         {"wait", &Handlers::wait},
         {"logs", &Handlers::logs},
+        {"acquire", &Handlers::acquire},
+        {"release", &Handlers::release},
         {"stats", &Handlers::stats},
         {"connect", &Handlers::connect},
         {"disconnect", &Handlers::disconnect},
@@ -69,6 +72,8 @@ asio::awaitable<Result<Json>> Handlers::handle(Request request, ClientSession& c
     call.caller.gone = &client.gone();
     call.caller.wants_answer = request.id.has_value();
     call.caller.gone_event = &client.gone_event();
+    call.caller.client = &client;
+    call.caller.notify = [&client](std::string_view name, Json params) { client.notify(name, std::move(params)); };
     call.caller.progress = [&client, id = request.id](const std::string& ctx, const std::string& server,
                                                       std::string_view phase) {
         if (id) {
@@ -81,6 +86,10 @@ asio::awaitable<Result<Json>> Handlers::handle(Request request, ClientSession& c
         }
     };
     co_return co_await (this->*method->second)(std::move(call));
+}
+
+void Handlers::client_gone(const ClientSession& client) {
+    leases_.end_all_of(&client);
 }
 
 asio::awaitable<Result<Json>> Handlers::start(Call call) {
@@ -129,6 +138,22 @@ asio::awaitable<Result<Json>> Handlers::logs(Call call) {
         co_return std::move(params).error();
     }
     co_return written(co_await sessions_.logs(std::move(*params), std::move(call.caller)));
+}
+
+asio::awaitable<Result<Json>> Handlers::acquire(Call call) {
+    auto params = api::read<api::AcquireParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    co_return written(co_await leases_.acquire(std::move(*params), std::move(call.caller)));
+}
+
+asio::awaitable<Result<Json>> Handlers::release(Call call) {
+    const auto params = api::read<api::LeaseParams>(call.params);
+    if (!params) {
+        co_return params.error();
+    }
+    co_return written(leases_.release(*params, call.caller));
 }
 
 asio::awaitable<Result<Json>> Handlers::stats(Call call) {

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "daemon/rpc/client_session.hpp"
+#include "daemon/session/leases.hpp"
 #include "daemon/session/sessions.hpp"
 
 namespace cmssh {
@@ -22,10 +23,11 @@ public:
 
 class Handlers final : public RequestHandler {
 public:
-    Handlers(Clock& clock, const Config& config, Sessions& sessions, Pool& pool, IdentityResolver& resolver,
-             DaemonControl& control, std::string home);
+    Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, Pool& pool,
+             IdentityResolver& resolver, DaemonControl& control, std::string home);
 
     asio::awaitable<Result<Json>> handle(Request request, ClientSession& client) override;
+    void client_gone(const ClientSession& client) override;
 
 private:
     struct Call {
@@ -41,6 +43,8 @@ private:
     asio::awaitable<Result<Json>> kill(Call call);
     asio::awaitable<Result<Json>> wait(Call call);
     asio::awaitable<Result<Json>> logs(Call call);
+    asio::awaitable<Result<Json>> acquire(Call call);
+    asio::awaitable<Result<Json>> release(Call call);
     asio::awaitable<Result<Json>> stats(Call call);
     asio::awaitable<Result<Json>> connect(Call call);
     asio::awaitable<Result<Json>> disconnect(Call call);
@@ -57,6 +61,7 @@ private:
     Clock& clock_;
     const Config& config_;
     Sessions& sessions_;
+    Leases& leases_;
     Pool& pool_;
     IdentityResolver& resolver_;
     DaemonControl& control_;

@@ -24,6 +24,10 @@ struct Caller {
     Event* gone_event = nullptr;
     const bool* gone = nullptr;
     bool wants_answer = true;  // false: it sent a notification, and may leave at once
+    // Tells which calls come from one client; valid until the client is gone.
+    const void* client = nullptr;
+    // Notifications to that client, as long as it is there.
+    std::function<void(std::string_view method, Json params)> notify;
 };
 
 class Sessions final : public ConnectionObserver {
@@ -31,6 +35,10 @@ public:
     Sessions(asio::any_io_executor executor, Clock& clock, const Config& config, IdentityResolver& resolver,
              Registry& registry);
 
+    // Told of a master that is given up with leases on it.
+    void set_on_doubted(std::function<void(Connection& connection, std::uint64_t generation)> listener) {
+        on_doubted_ = std::move(listener);
+    }
     // The pool's connections report to us, so it is made after us; set before the first call.
     void set_pool(Pool& pool) { pool_ = &pool; }
 
@@ -67,6 +75,11 @@ public:
     void on_notification(Connection& connection, const tmux::Notification& notification) override;
     void on_master(Connection& connection) override;
     void on_no_master(Connection& connection) override;
+    void on_doubted(Connection& connection, std::uint64_t generation) override {
+        if (on_doubted_) {
+            on_doubted_(connection, generation);
+        }
+    }
 
 private:
     using RecordPtr = SessionTable::RecordPtr;
@@ -134,6 +147,7 @@ private:
     IdentityResolver& resolver_;
     Registry& registry_;
     Pool* pool_ = nullptr;
+    std::function<void(Connection& connection, std::uint64_t generation)> on_doubted_;
     SessionTable table_;
     std::map<Connection*, Scan> scans_;
     std::map<Connection*, Leftovers> leftovers_;

@@ -4,14 +4,6 @@
 #include <asio/use_awaitable.hpp>
 #include <asio/write.hpp>
 
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
-
 #include "daemon/base/fd_passing.hpp"
 
 namespace cmssh {
@@ -21,64 +13,7 @@ Error master_lost(std::string what) {
     return Error{.kind = ErrorKind::MasterLost, .message = "the ssh master " + std::move(what)};
 }
 
-ControlSocket refused(std::string problem) {
-    ControlSocket socket;
-    socket.state = ControlSocketState::Refused;
-    socket.problem = std::move(problem);
-    return socket;
-}
-
 }  // namespace
-
-ControlSocket open_control_socket(const std::string& path) {
-    ControlSocket found;
-    struct stat status {};
-    if (::lstat(path.c_str(), &status) != 0) {
-        if (errno != ENOENT) {
-            return refused(path + ": " + std::strerror(errno));
-        }
-        return found;
-    }
-    if (!S_ISSOCK(status.st_mode)) {
-        return refused(path + " is not a socket");
-    }
-    if (status.st_uid != ::geteuid()) {
-        return refused(path + " belongs to uid " + std::to_string(status.st_uid));
-    }
-    sockaddr_un address{};
-    if (path.size() >= sizeof(address.sun_path)) {
-        return refused(path + " is too long for a socket");
-    }
-    address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!fd) {
-        return refused(std::string("socket: ") + std::strerror(errno));
-    }
-    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-        switch (errno) {
-            case ECONNREFUSED:
-                found.state = ControlSocketState::Stale;
-                return found;
-            case ENOENT:
-                return found;
-            case EAGAIN:
-                found.state = ControlSocketState::Busy;
-                return found;
-            default:
-                return refused(path + ": " + std::strerror(errno));
-        }
-    }
-    ucred peer{};
-    socklen_t size = sizeof(peer);
-    if (::getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid != ::geteuid()) {
-        return refused(path + " is served by uid " + std::to_string(peer.uid));
-    }
-    found.state = ControlSocketState::Live;
-    found.creator = peer.pid;
-    found.fd = std::move(fd);
-    return found;
-}
 
 MuxConnection::MuxConnection(const asio::any_io_executor& executor, UniqueFd fd)
     : socket_(executor, asio::local::stream_protocol(), fd.release()) {}

@@ -13,29 +13,12 @@
 #include <cstdint>
 #include <string>
 
+#include "daemon/base/control_socket.hpp"
 #include "daemon/base/unique_fd.hpp"
 #include "protocol/mux.hpp"
 #include "protocol/result.hpp"
 
 namespace cmssh {
-
-enum class ControlSocketState {
-    Missing,
-    Stale,    // a socket file of ours that nobody listens on
-    Live,     // connected
-    Busy,     // the listener's backlog is full: a stopped master
-    Refused,  // of another uid, or no socket at all: not to be touched
-};
-
-struct ControlSocket {
-    ControlSocketState state = ControlSocketState::Missing;
-    UniqueFd fd;        // where Live
-    pid_t creator = 0;  // SO_PEERCRED: who made the socket. For a master that is its dead parent from before ssh's fork
-    std::string problem;  // where Refused
-};
-
-// Connects without waiting. Not one byte goes to a socket whose file or listener is another uid's.
-[[nodiscard]] ControlSocket open_control_socket(const std::string& path);
 
 class MuxConnection {
 public:

@@ -19,8 +19,7 @@ namespace {
 constexpr std::array<std::string_view, 9> kLayers = {"protocol/",    "daemon/base/", "daemon/ssh/",
                                                      "daemon/tmux/", "daemon/pool/", "daemon/session/",
                                                      "daemon/rpc/",  "daemon/app/",  "daemon/main.cpp"};
-constexpr std::array<std::string_view, 4> kClientMayInclude = {"protocol/", "client/", "daemon/base/",
-                                                               "daemon/ssh/mux_wire.hpp"};
+constexpr std::array<std::string_view, 3> kClientMayInclude = {"protocol/", "client/", "daemon/base/"};
 
 bool begins_with_any(std::string_view path, const auto& prefixes) {
     return std::any_of(prefixes.begin(), prefixes.end(), [path](std::string_view it) { return path.starts_with(it); });

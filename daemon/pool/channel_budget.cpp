@@ -1,0 +1,103 @@
+#include "daemon/pool/channel_budget.hpp"
+
+#include <algorithm>
+
+namespace cmssh {
+
+ChannelBudget::Slot& ChannelBudget::Slot::operator=(Slot&& other) noexcept {
+    if (this != &other) {
+        const Slot released = std::move(*this);
+        budget_ = std::exchange(other.budget_, nullptr);
+        refusals_ = std::exchange(other.refusals_, 0);
+    }
+    return *this;
+}
+
+ChannelBudget::Slot::~Slot() {
+    if (budget_ != nullptr) {
+        --budget_->taken_;
+        budget_->changed_.notify_all();
+    }
+}
+
+int ChannelBudget::limit() const {
+    return clock_.now() < learnt_until_ ? std::min(learnt_, configured_) : configured_;
+}
+
+asio::awaitable<Result<ChannelBudget::Slot>> ChannelBudget::take(std::shared_ptr<ChannelBudget> budget, Turn turn,
+                                                                 Patience patience) {
+    struct Place {
+        Place(ChannelBudget& of, Turn turn) : budget(of) {
+            if (turn == Turn::First) {
+                budget.queue_.push_front(this);
+            } else {
+                budget.queue_.push_back(this);
+            }
+        }
+        ~Place() {
+            std::erase(budget.queue_, this);
+            budget.changed_.notify_all();
+        }
+        Place(const Place&) = delete;
+        Place& operator=(const Place&) = delete;
+        ChannelBudget& budget;
+    };
+    const Place place(*budget, turn);
+    for (;;) {
+        if (budget->closed_) {
+            co_return Error{.kind = ErrorKind::MasterLost, .message = "the ssh master was lost"};
+        }
+        if (budget->limit() <= kOwn) {
+            co_return Error{.kind = ErrorKind::ChannelRefused,
+                            .message = "the server allows one channel on a connection, which the sessions need",
+                            .hint = "raise MaxSessions in the server's sshd_config"};
+        }
+        if (budget->queue_.front() == &place && budget->taken_ + kOwn < budget->limit()) {
+            ++budget->taken_;
+            co_return Slot(budget);
+        }
+        if (patience.is_gone()) {
+            co_return Error{.kind = ErrorKind::Cancelled, .message = "the caller is gone"};
+        }
+        const bool learnt = budget->clock_.now() < budget->learnt_until_;
+        co_await budget->wait(learnt ? budget->learnt_until_ : Instant::max(), patience);
+        if (budget->clock_.now() >= patience.deadline) {
+            co_return Error{.kind = ErrorKind::Timeout,
+                            .message = "all " + std::to_string(budget->limit()) +
+                                       " channels of the connection were in use until the deadline",
+                            .hint = "cmctl stats shows who uses and waits"};
+        }
+    }
+}
+
+asio::awaitable<void> ChannelBudget::wait(Instant until, const Patience& patience) {
+    until = std::min(until, patience.deadline);
+    if (patience.gone_event == nullptr) {
+        co_await changed_.wait_until(until);
+    } else {
+        co_await Event::wait_for_either(changed_, *patience.gone_event, until);
+    }
+}
+
+asio::awaitable<Result<ChannelBudget::Slot>> ChannelBudget::refused(Slot slot, Patience patience) {
+    const auto budget = slot.budget_;
+    if (slot.refusals_ < kRetries) {
+        const Instant again = budget->clock_.now() + kFirstPause * (1 << slot.refusals_);
+        ++slot.refusals_;
+        while (!budget->closed_ && !patience.is_gone() && budget->clock_.now() < std::min(again, patience.deadline)) {
+            co_await budget->wait(again, patience);
+        }
+        co_return std::move(slot);
+    }
+    budget->learnt_ = kOwn + budget->taken_ - 1;
+    budget->learnt_until_ = budget->clock_.now() + kLearntFor;
+    slot = Slot();
+    co_return co_await take(budget, Turn::First, patience);
+}
+
+void ChannelBudget::close() {
+    closed_ = true;
+    changed_.notify_all();
+}
+
+}  // namespace cmssh

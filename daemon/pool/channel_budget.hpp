@@ -1,0 +1,84 @@
+// The channels of one master: sshd allows a connection MaxSessions of them and refuses the next. One is the daemon's
+// own, for the server's tmux; the rest goes to who asks, first come first served.
+#pragma once
+
+#include <asio/awaitable.hpp>
+
+#include <deque>
+#include <memory>
+#include <utility>
+
+#include "daemon/base/event.hpp"
+#include "protocol/result.hpp"
+
+namespace cmssh {
+
+class ChannelBudget {
+public:
+    // configured: pool.max_channels, of the config that a reload changes.
+    ChannelBudget(Clock& clock, const int& configured) : clock_(clock), configured_(configured), changed_(clock) {}
+
+    // One channel, given back by its destructor.
+    class Slot {
+    public:
+        Slot() = default;
+        Slot(Slot&& other) noexcept
+            : budget_(std::exchange(other.budget_, nullptr)), refusals_(std::exchange(other.refusals_, 0)) {}
+        Slot& operator=(Slot&& other) noexcept;
+        ~Slot();
+
+        explicit operator bool() const { return budget_ != nullptr; }
+        [[nodiscard]] const ChannelBudget* budget() const { return budget_.get(); }
+
+    private:
+        friend class ChannelBudget;
+        explicit Slot(std::shared_ptr<ChannelBudget> budget) : budget_(std::move(budget)) {}
+
+        std::shared_ptr<ChannelBudget> budget_;
+        int refusals_ = 0;
+    };
+
+    enum class Turn { InOrder, First };
+    struct Patience {
+        Instant deadline;
+        // Set together: whoever waits gives up when the event finds the flag set.
+        Event* gone_event = nullptr;
+        const bool* gone = nullptr;
+
+        [[nodiscard]] bool is_gone() const { return gone != nullptr && *gone; }
+    };
+    // Timeout; Cancelled; ChannelRefused where the server leaves none for anybody but the daemon; MasterLost after
+    // close().
+    static asio::awaitable<Result<Slot>> take(std::shared_ptr<ChannelBudget> budget, Turn turn, Patience patience);
+    // The server refused the slot's channel. One that has just ended may not be gone there yet, so that it is tried
+    // again some times; then as many as there were is the limit, and another slot is waited for. Errors of take().
+    static asio::awaitable<Result<Slot>> refused(Slot slot, Patience patience);
+
+    // Its master takes no new channels.
+    void close();
+
+    [[nodiscard]] int limit() const;
+    [[nodiscard]] int taken() const { return taken_; }
+    [[nodiscard]] int queued() const { return static_cast<int>(queue_.size()); }
+
+private:
+    asio::awaitable<void> wait(Instant until, const Patience& patience);
+
+    // The tmux channel.
+    static constexpr int kOwn = 1;
+    static constexpr int kRetries = 5;
+    static constexpr Duration kFirstPause = std::chrono::milliseconds(20);  // doubled each time
+    // A process that outlives its channel takes a place for as long as it runs, which may have been what was learnt.
+    static constexpr Duration kLearntFor = std::chrono::minutes(10);
+
+    Clock& clock_;
+    const int& configured_;
+    int learnt_ = 0;
+    Instant learnt_until_{};
+    int taken_ = 0;
+    bool closed_ = false;
+    std::deque<const void*> queue_;  // who waits, the next first
+    Event changed_;
+};
+
+}  // namespace cmssh

@@ -1,0 +1,118 @@
+#include "daemon/session/leases.hpp"
+
+#include "daemon/base/random.hpp"
+#include "protocol/names.hpp"
+
+namespace cmssh {
+namespace {
+
+// Others may have every channel of a connection for hours: whoever waits this long for one is told.
+constexpr Duration kQueueDeadline = std::chrono::minutes(5);
+
+}  // namespace
+
+Leases::Leases(Clock& clock, const Config& config, Sessions& sessions)
+    : clock_(clock), config_(config), sessions_(sessions) {
+    sessions_.set_on_doubted(
+        [this](const Connection& connection, std::uint64_t generation) { tell_doubted(connection, generation); });
+}
+
+asio::awaitable<Result<api::AcquireResult>> Leases::acquire(api::AcquireParams params, Caller caller) {
+    auto found = co_await sessions_.find_connection(params.ctx);
+    if (!found) {
+        co_return std::move(found).error();
+    }
+    Connection& connection = *found->connection;
+    Connection::Want want;
+    want.auth_sock = params.auth_sock;
+    want.progress = [progress = caller.progress, ctx = found->context.name,
+                     server = connection.key_text()](std::string_view phase) { progress(ctx, server, phase); };
+    auto id = co_await grant(*found, std::move(params.refused), std::move(want), std::move(caller));
+    if (!id) {
+        co_return std::move(id).error();
+    }
+    const Connection::Lease& lease = leases_.at(*id).lease;
+    api::AcquireResult result;
+    result.lease = std::move(*id);
+    result.control_path = lease.control_path;
+    result.connection = connection.describe();
+    result.reused = lease.reused;
+    co_return result;
+}
+
+asio::awaitable<Result<std::string>> Leases::grant(Sessions::Found& found, std::optional<std::string> refused,
+                                                   Connection::Want want, Caller caller) {
+    ChannelBudget::Patience patience;
+    patience.deadline = clock_.now() + config_.pool.connect_timeout + kQueueDeadline;
+    patience.gone_event = caller.gone_event;
+    patience.gone = caller.gone;
+    Held held;
+    held.connection = &*found.connection;
+    auto lease = Result<Connection::Lease>(Connection::Lease());
+    if (refused) {
+        auto before = take(*refused, caller);
+        if (!before) {
+            co_return std::move(before).error();
+        }
+        if (before->connection != held.connection) {
+            co_return Error{.kind = ErrorKind::InvalidParams,
+                            .message = "params.refused: " + printable(*refused) + " is a lease of another server"};
+        }
+        lease = co_await held.connection->lease_again(std::move(before->lease), std::move(want), patience);
+    } else {
+        lease = co_await held.connection->lease(std::move(want), patience);
+    }
+    if (!lease) {
+        Error error = std::move(lease).error();
+        error.ctx = found.context.name;
+        error.server = held.connection->key_text();
+        if (error.kind == ErrorKind::Cancelled && error.hint.empty()) {
+            error.hint = "cmctl connect " + found.context.name;
+        }
+        co_return error;
+    }
+    if (patience.is_gone()) {
+        co_return Error{.kind = ErrorKind::Cancelled, .message = "the caller is gone"};
+    }
+    held.lease = std::move(*lease);
+    held.caller = std::move(caller);
+    std::string id;
+    do {
+        id = make_lease_id(random_bits());
+    } while (leases_.contains(id));
+    leases_.emplace(id, std::move(held));
+    co_return id;
+}
+
+Result<Leases::Held> Leases::take(const std::string& id, const Caller& caller) {
+    const auto found = leases_.find(id);
+    if (found == leases_.end() || found->second.caller.client != caller.client) {
+        return Error{.kind = ErrorKind::InvalidParams,
+                     .message = printable(id) + " is no lease of this client",
+                     .hint = "a lease ends with the connection that it was given to"};
+    }
+    Held held = std::move(found->second);
+    leases_.erase(found);
+    return held;
+}
+
+Result<api::Empty> Leases::release(const api::LeaseParams& params, const Caller& caller) {
+    const auto held = take(params.lease, caller);
+    return held ? Result<api::Empty>(api::Empty()) : held.error();
+}
+
+void Leases::end_all_of(const void* client) {
+    std::erase_if(leases_, [client](const auto& lease) { return lease.second.caller.client == client; });
+}
+
+void Leases::tell_doubted(const Connection& connection, std::uint64_t generation) {
+    for (const auto& [id, held] : leases_) {
+        if (held.connection == &connection && held.lease.generation == generation && held.caller.notify) {
+            api::LeaseLost lost;
+            lost.lease = id;
+            held.caller.notify("lease", api::write(lost));
+        }
+    }
+}
+
+}  // namespace cmssh

@@ -1,0 +1,45 @@
+// Leases that clients hold: an attach, an exec, a plain ssh passing through. Each has a channel of its server's
+// connection, and ends with its client's connection to us at the latest.
+#pragma once
+
+#include <asio/awaitable.hpp>
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "daemon/session/sessions.hpp"
+
+namespace cmssh {
+
+class Leases {
+public:
+    Leases(Clock& clock, const Config& config, Sessions& sessions);
+
+    asio::awaitable<Result<api::AcquireResult>> acquire(api::AcquireParams params, Caller caller);
+    Result<api::Empty> release(const api::LeaseParams& params, const Caller& caller);
+    void end_all_of(const void* client);
+    // Before the pool goes.
+    void end_all() { leases_.clear(); }
+
+private:
+    struct Held {
+        Connection* connection = nullptr;
+        Connection::Lease lease;
+        Caller caller;
+    };
+
+    // The caller's lease of that name, taken off.
+    Result<Held> take(const std::string& id, const Caller& caller);
+    // Of that server, in place of one whose channel the server refused where there is such. The result's id is new.
+    asio::awaitable<Result<std::string>> grant(Sessions::Found& found, std::optional<std::string> refused,
+                                               Connection::Want want, Caller caller);
+    void tell_doubted(const Connection& connection, std::uint64_t generation);
+
+    Clock& clock_;
+    const Config& config_;
+    Sessions& sessions_;
+    std::map<std::string, Held> leases_;
+};
+
+}  // namespace cmssh
