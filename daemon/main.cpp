@@ -87,6 +87,14 @@ int serve(const Arguments& arguments) {
     if (!*lock) {
         return fail({.message = "another cmsshd of this user serves", .hint = "cmctl daemon status"}, kAnotherServes);
     }
+    // Two daemons at one registry would write over each other's sessions. Where no lock can be made, on a full or
+    // read-only disk, it is not written either.
+    const auto state_lock = DaemonLock::take(options.state_dir);
+    if (state_lock && !*state_lock) {
+        return fail({.message = "another cmsshd of this user keeps its sessions in " + options.state_dir,
+                     .hint = "set another XDG_STATE_HOME"},
+                    kAnotherServes);
+    }
     auto socket = ListenSocket::open(path);
     if (!socket) {
         return fail(socket.error(), kFailed);

@@ -52,8 +52,8 @@ Result<UniqueFd> open_private_dir(const std::string& given, bool make_parents) {
     return dir;
 }
 
-Result<std::optional<DaemonLock>> DaemonLock::take(const std::string& runtime_dir) {
-    const std::string path = runtime_dir + "/cmsshd.lock";
+Result<std::optional<DaemonLock>> DaemonLock::take(const std::string& dir) {
+    const std::string path = dir + "/cmsshd.lock";
     UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!fd) {
         return unusable(path, std::strerror(errno));

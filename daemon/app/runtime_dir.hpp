@@ -18,7 +18,7 @@ namespace cmssh {
 class DaemonLock {
 public:
     // nullopt inside the Result: another daemon holds it.
-    [[nodiscard]] static Result<std::optional<DaemonLock>> take(const std::string& runtime_dir);
+    [[nodiscard]] static Result<std::optional<DaemonLock>> take(const std::string& dir);
 
 private:
     explicit DaemonLock(UniqueFd fd) : fd_(std::move(fd)) {}

@@ -94,6 +94,23 @@ TEST_F(DaemonStart, IsForOneOfTwentyAtOnce) {
     }
 }
 
+TEST_F(DaemonStart, IsForOneOfThoseThatShareARegistry) {
+    world.start_daemon();
+    SpawnOptions spawn;
+    spawn.environment = world.daemon.environment();
+    make_dirs(world.dir / "run-2");
+    ASSERT_EQ(::chmod((world.dir / "run-2").c_str(), 0700), 0);
+    for (std::string& entry : spawn.environment) {
+        if (entry.starts_with("XDG_RUNTIME_DIR=")) {
+            entry = "XDG_RUNTIME_DIR=" + (world.dir / "run-2");
+        }
+    }
+    const Finished second = run({CMSSH_CMSSHD}, spawn);
+    EXPECT_EQ(second.status, (ExitStatus{.code = 3, .signal = 0}));
+    EXPECT_NE(second.errors.find("keeps its sessions in "), std::string::npos) << second.errors;
+    EXPECT_NE(second.errors.find("XDG_STATE_HOME"), std::string::npos) << second.errors;
+}
+
 TEST_F(DaemonStart, ReplacesTheSocketOfACrashedOne) {
     world.start_daemon();
     world.daemon.crash();
