@@ -128,7 +128,7 @@ TEST(SourceRules, LayersIncludeDownwardsOnly) {
     EXPECT_TRUE(allowed("daemon/pool/pool.cpp", "daemon/pool/pool.hpp"));
     EXPECT_TRUE(allowed("daemon/main.cpp", "daemon/app/daemon.hpp"));
     EXPECT_TRUE(allowed("tests/unit/pool/pool_test.cpp", "daemon/pool/pool.hpp"));
-    EXPECT_TRUE(allowed("client/main.cpp", "daemon/ssh/mux_wire.hpp"));
+    EXPECT_TRUE(allowed("client/main.cpp", "daemon/base/control_socket.hpp"));
     EXPECT_TRUE(allowed("client/main.cpp", "daemon/base/clock.hpp"));
     EXPECT_FALSE(allowed("client/main.cpp", "daemon/ssh/ssh_error.hpp"));
     EXPECT_FALSE(allowed("daemon/ssh/mux.cpp", "daemon/pool/pool.hpp"));
