@@ -21,6 +21,9 @@ namespace {
 constexpr auto kGrace = std::chrono::seconds(2);
 constexpr auto kDyingDaemon = std::chrono::seconds(1);
 constexpr int kDyingDaemonPause = 10;  // milliseconds
+// An upgrade stops one daemon and starts the next.
+constexpr auto kNextDaemon = std::chrono::seconds(10);
+constexpr int kNextDaemonPause = 100;  // milliseconds
 
 std::optional<std::string> environment_value(const char* name) {
     const char* value = std::getenv(name);
@@ -200,19 +203,56 @@ std::string no_exit_code_text(const api::Session& session) {
     return text;
 }
 
+// A daemon in place of one that was lost during a wait, which asks it again: the session is known by its id.
+// One that was told to stop is not started again, but may have a successor.
+std::optional<CallError> reconnect(GlobalOptions global, bool was_stopped, RpcClient& client,
+                                   std::optional<Instant> deadline) {
+    global.no_spawn = global.no_spawn || was_stopped;
+    const Instant give_up = std::chrono::steady_clock::now() + kNextDaemon;
+    for (;;) {
+        ::poll(nullptr, 0, kNextDaemonPause);
+        if (interrupted()) {
+            return interrupted_call();
+        }
+        auto connected = RpcClient::connect(global, deadline);
+        if (auto* next = std::get_if<RpcClient>(&connected)) {
+            client = std::move(*next);
+            return std::nullopt;
+        }
+        auto& failure = std::get<CallError>(connected);
+        if (failure.exit_code != exit_code::kNoDaemon || std::chrono::steady_clock::now() >= give_up) {
+            return std::move(failure);
+        }
+    }
+}
+
 // A wait that failed is told; otherwise the session that has ended.
 std::variant<Reply<api::SessionResult>, int> wait_for_end(const GlobalOptions& global, RpcClient& client,
                                                           const std::string& session, std::optional<Instant> deadline) {
     StatusLine status;
     status.set("waiting for " + session);
-    client.on_idle([&status] { status.tick(); });
-    Json params = {{"session", session}};
-    if (deadline) {
-        const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - std::chrono::steady_clock::now());
-        params["timeout_ms"] = std::max<std::int64_t>(left.count(), 0);
-        *deadline += kGrace;
+    const auto wait = [&]() -> Outcome<api::SessionResult> {
+        client.on_idle([&status] { status.tick(); });
+        Json params = {{"session", session}};
+        std::optional<Instant> answer_by;
+        if (deadline) {
+            const auto left =
+                std::chrono::ceil<std::chrono::milliseconds>(*deadline - std::chrono::steady_clock::now());
+            params["timeout_ms"] = std::max<std::int64_t>(left.count(), 0);
+            answer_by = *deadline + kGrace;
+        }
+        return call<api::SessionResult>(client, "wait", std::move(params), answer_by);
+    };
+    auto outcome = wait();
+    for (const auto* lost = std::get_if<CallError>(&outcome);
+         lost != nullptr && (lost->daemon_lost || lost->error.kind == ErrorKind::ShuttingDown);
+         lost = std::get_if<CallError>(&outcome)) {
+        if (auto failure = reconnect(global, !lost->daemon_lost, client, deadline)) {
+            outcome = std::move(*failure);
+            break;
+        }
+        outcome = wait();
     }
-    auto outcome = call<api::SessionResult>(client, "wait", std::move(params), deadline);
     status.clear();
     if (auto* failure = std::get_if<CallError>(&outcome)) {
         if (failure->error.kind == ErrorKind::Cancelled && failure->error.hint.empty()) {

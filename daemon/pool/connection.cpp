@@ -164,6 +164,10 @@ bool Connection::active() const {
 }
 
 void Connection::tell_use() {
+    const bool held_back = machine_.held_back();
+    if (std::exchange(held_back_told_, held_back) != held_back && held_back && refs() > 0 && !shutting_down_) {
+        services_.observer.on_held_back(*this);
+    }
     const bool in_use = refs() > 0 || active();
     if (std::exchange(in_use_, in_use) && !in_use && !shutting_down_) {
         services_.observer.on_no_master(*this);
@@ -244,7 +248,7 @@ asio::awaitable<void> Connection::follow_deadline() {
             feed(ConnectionMachine::TimeCame{});
         } else {
             begin_probe();
-            tasks_.spawn(key_text_, probe(false));
+            tasks_.spawn(key_text_, probe(false, probe_at));
         }
     }
 }
@@ -434,9 +438,10 @@ asio::awaitable<void> Connection::end_leftover_master() {
     co_await end_master(master_, kEndGrace);
 }
 
-asio::awaitable<void> Connection::restore(std::string control_path) {
+asio::awaitable<void> Connection::restore(std::string control_path, bool held_back) {
     restore_path_ = std::move(control_path);
-    feed(ConnectionMachine::RestoreAsked{});
+    held_back_told_ = held_back;
+    feed(ConnectionMachine::RestoreAsked{.held_back = held_back});
     restore_path_.reset();
     while (login_ != nullptr && login_->restore_path && !shutting_down_) {
         co_await changed_.wait();
@@ -449,6 +454,7 @@ StoredConnection Connection::stored() const {
     stored.route = route_;
     stored.dump = dump_;
     stored.control_path = control_path_;
+    stored.held_back = machine_.held_back();
     return stored;
 }
 

@@ -41,6 +41,8 @@ public:
     virtual void on_notification(Connection& connection, const tmux::Notification& notification) = 0;
     // It has a master, by a login or one that was there: stored() is good for taking it over later.
     virtual void on_master(Connection& /*connection*/) {}
+    // Held, and of those that no daemon logs in to by itself from now on: stored() says so.
+    virtual void on_held_back(Connection& /*connection*/) {}
     // Nobody holds it any more, and it has no master and makes none. Not where the daemon stops.
     virtual void on_no_master(Connection& /*connection*/) {}
     // A master is given up that still has leases: who is on it had better come again.
@@ -150,8 +152,8 @@ public:
 
     // Takes over the master that an earlier daemon left at this path, without a login, and opens the tmux channel
     // later. Where there is none: reconnects by and by if it is held or pinned, under the rules of backoff, else goes
-    // idle. Returns once that is decided. Nothing where the connection is wanted already.
-    asio::awaitable<void> restore(std::string control_path);
+    // idle, as it does where it is held back. Returns once that is decided. Nothing where the connection is wanted already.
+    asio::awaitable<void> restore(std::string control_path, bool held_back);
     // What restore() needs.
     [[nodiscard]] StoredConnection stored() const;
 
@@ -250,7 +252,8 @@ private:
     asio::awaitable<void> open_restored_tmux();
     // One probe at a time: what is asked for meanwhile is the next one, shared by all who ask.
     void begin_probe();
-    asio::awaitable<void> probe(bool thorough);
+    // due: when it should have begun, from when on silence counts.
+    asio::awaitable<void> probe(bool thorough, Instant due);
     // The round trip, where it is measured.
     asio::awaitable<Result<std::optional<Duration>>> probe_path(bool thorough, Instant deadline);
     [[nodiscard]] bool opening_tmux() const { return opening_tmux_on_ != nullptr && opening_tmux_on_ == master_.get(); }
@@ -288,6 +291,7 @@ private:
     std::deque<std::string> newest_sessions_;  // the newest first
     std::vector<Retired> retired_;
     std::uint64_t generation_ = 1;                 // of the master, or of the next one
+    bool held_back_told_ = false;
     bool in_use_ = false;                          // of what on_no_master() tells the end
     bool served_ = false;                          // the master has been of use to somebody
     std::optional<std::string> restore_path_;      // for the restore that is asked for

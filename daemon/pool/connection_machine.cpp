@@ -49,6 +49,7 @@ ConnectionMachine::Action ConnectionMachine::on(const Event& event, const Machin
                 handshakes_ += login.adopted ? 0 : 1;
                 reconnects_ += was_up_ && !login.restored ? 1 : 0;
                 was_up_ = true;
+                held_back_ = false;
                 up_at_ = now;
                 failed_probes_ = 0;
                 probe_at_ = now + probe_delay(settings.health_interval, unit_random);
@@ -59,7 +60,10 @@ ConnectionMachine::Action ConnectionMachine::on(const Event& event, const Machin
             [&](const LoginFailed& failure) { return on_login_failed(failure.kind, settings, now, unit_random); },
             [&](const MasterDied&) { return on_master_died(settings, now, unit_random); },
             [&](const ProbeBegan&) {
-                probe_at_ = now + probe_delay(settings.health_interval, unit_random);
+                // After a failure one may begin late, where the timeout is longer than the interval: the silence meanwhile
+                // counts as if each had begun on time.
+                const Instant base = failed_probes_ > 0 ? std::min(probe_at_, now) : now;
+                probe_at_ = base + probe_delay(settings.health_interval, unit_random);
                 return Action::None;
             },
             [&](const ProbeAnswered&) {
@@ -74,10 +78,11 @@ ConnectionMachine::Action ConnectionMachine::on(const Event& event, const Machin
                 on_wake_up(settings, now, unit_random);
                 return Action::None;
             },
-            [&](const RestoreAsked&) {
+            [&](const RestoreAsked& asked) {
                 if (state_ != State::Idle) {
                     return Action::None;
                 }
+                held_back_ = asked.held_back;
                 enter(State::Connecting, now);
                 return Action::Restore;
             },
@@ -91,6 +96,7 @@ ConnectionMachine::Action ConnectionMachine::on(const Event& event, const Machin
                 return Action::None;
             },
             [&](const DisconnectAsked& asked) {
+                held_back_ = true;
                 switch (state_) {
                     case State::Up:
                     case State::Degraded:
@@ -149,9 +155,10 @@ ConnectionMachine::Action ConnectionMachine::on_login_failed(ErrorKind kind, con
         return Action::None;
     }
     ++failures_;
+    held_back_ = needs_a_person(kind);
     if (kind == ErrorKind::NeedsAuth) {
         enter(State::NeedsAuth, now);
-    } else if (((was_up_ && refs_ > 0) || pinned_) && !needs_a_person(kind)) {
+    } else if (((was_up_ && refs_ > 0) || pinned_) && !held_back_) {
         back_off(settings, now, unit_random);
     } else {
         enter(State::Failed, now);
@@ -218,7 +225,7 @@ ConnectionMachine::Action ConnectionMachine::on_nothing_to_restore(const Machine
     if (state_ != State::Connecting) {
         return Action::None;
     }
-    if (needed()) {
+    if (needed() && !held_back_) {
         was_up_ = true;  // for the daemon before
         back_off(settings, now, unit_random);
     } else {

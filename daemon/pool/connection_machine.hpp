@@ -41,13 +41,15 @@ public:
         ErrorKind kind = ErrorKind::ConnectFailed;
     };
     struct MasterDied {};
-    struct ProbeBegan {};
+    struct ProbeBegan {};  // on time, or before it
     struct ProbeAnswered {};
     struct ProbeFailed {
         ProbeLevel level = ProbeLevel::Path;  // the lowest that failed
     };
     struct WokeUp {};        // the machine slept meanwhile
-    struct RestoreAsked {};  // an earlier daemon had a master here
+    struct RestoreAsked {  // an earlier daemon had a master here
+        bool held_back = false;
+    };
     struct NothingToRestore {};
     struct RefsChanged {
         int refs = 0;    // all of them
@@ -80,6 +82,8 @@ public:
     [[nodiscard]] State state() const { return state_; }
     // Its master was told to end: MasterDied is to come.
     [[nodiscard]] bool ending() const { return ending_; }
+    // It waits for a call, whatever needs it: a person is needed for the next login, or has disconnected it.
+    [[nodiscard]] bool held_back() const { return held_back_; }
     [[nodiscard]] Instant since() const { return since_; }
     // When TimeCame is due: the end of the linger (up) or the next attempt (backoff).
     [[nodiscard]] std::optional<Instant> deadline() const { return deadline_; }
@@ -117,6 +121,7 @@ private:
     int refs_ = 0;
     int leases_ = 0;
     bool ending_ = false;  // EndMaster or KillMaster was asked for
+    bool held_back_ = false;
     bool was_up_ = false;  // since the last idle: the next login is a reconnect
     Instant up_at_{};
     int failures_ = 0;       // attempts in a row that failed, or died young

@@ -15,7 +15,7 @@ asio::awaitable<void> Connection::check() {
             co_await changed_.wait();
         } else {
             begin_probe();
-            co_await probe(true);
+            co_await probe(true, services_.clock.now());
         }
     }
 }
@@ -26,7 +26,7 @@ void Connection::begin_probe() {
     feed(ConnectionMachine::ProbeBegan{});
 }
 
-asio::awaitable<void> Connection::probe(bool thorough) {
+asio::awaitable<void> Connection::probe(bool thorough, Instant due) {
     using asio::experimental::awaitable_operators::operator&&;
     struct Ended {
         explicit Ended(Connection& connection) : of(connection) {}
@@ -43,7 +43,10 @@ asio::awaitable<void> Connection::probe(bool thorough) {
     if (master == nullptr) {
         co_return;
     }
-    const Instant deadline = services_.clock.now() + services_.config.pool.health_timeout;
+    // However late it is, by a loop that stood still or a timeout longer than the interval, an answer has some time.
+    const auto& pool = services_.config.pool;
+    const Duration least = std::min<Duration>(pool.health_timeout, probe_delay(pool.health_interval, 1.0));
+    const Instant deadline = std::max(due + pool.health_timeout, services_.clock.now() + least);
     const auto [process, path] = co_await (master->check(deadline) && probe_path(thorough, deadline));
     probed_at_ms_ = services_.clock.wall_ms();
     if (master != master_ || master->dead() || shutting_down_) {

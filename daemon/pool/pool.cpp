@@ -64,7 +64,7 @@ asio::awaitable<void> Pool::restore(std::vector<StoredConnection> stored) {
     for (const StoredConnection& one : stored) {
         const std::string key = one.key.text();
         if (Connection* connection = find(key)) {
-            restoring.spawn(key, restore_one(ConnectionUse(*connection), one.control_path));
+            restoring.spawn(key, restore_one(ConnectionUse(*connection), one));
         }
     }
     co_await restoring.join_until(Instant::max());
@@ -73,8 +73,8 @@ asio::awaitable<void> Pool::restore(std::vector<StoredConnection> stored) {
     }
 }
 
-asio::awaitable<void> Pool::restore_one(ConnectionUse connection, std::string control_path) {
-    co_await connection->restore(std::move(control_path));
+asio::awaitable<void> Pool::restore_one(ConnectionUse connection, StoredConnection stored) {
+    co_await connection->restore(std::move(stored.control_path), stored.held_back);
 }
 
 bool Pool::any_active() const {

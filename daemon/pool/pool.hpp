@@ -42,7 +42,7 @@ private:
     void forget_unused();
     asio::awaitable<void> bury(std::unique_ptr<Connection> connection);
     static asio::awaitable<void> check_one(ConnectionUse connection);
-    static asio::awaitable<void> restore_one(ConnectionUse connection, std::string control_path);
+    static asio::awaitable<void> restore_one(ConnectionUse connection, StoredConnection stored);
     // Runs while some connection is active.
     asio::awaitable<void> watch_for_sleep();
     [[nodiscard]] bool any_active() const;

@@ -13,6 +13,7 @@ struct StoredConnection {
     SshRoute route;
     SshConfigDump dump;
     std::string control_path;
+    bool held_back = false;  // no login by itself: it waits for a call
 };
 
 }  // namespace cmssh

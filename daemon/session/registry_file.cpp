@@ -87,6 +87,7 @@ constexpr std::array kMigrations = std::to_array<const char*>({
         id TEXT PRIMARY KEY NOT NULL,  -- of the session
         screen BLOB NOT NULL
     );)",
+    "ALTER TABLE connections ADD COLUMN held_back INTEGER NOT NULL DEFAULT 0;",
 });
 constexpr int kVersion = static_cast<int>(kMigrations.size());
 

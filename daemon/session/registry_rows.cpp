@@ -71,6 +71,7 @@ void connection_columns(Connection& connection, Visit&& column) {
     column("ssh_identityfiles", connection.dump.identityfiles);
     column("ssh_identitiesonly", connection.dump.identitiesonly);
     column("ssh_server_alive_set", connection.dump.server_alive_set);
+    column("held_back", connection.held_back);
 }
 
 class Names {

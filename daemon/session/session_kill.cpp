@@ -143,7 +143,7 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record
             end(*record, api::SessionState::Lost, std::string(kGone));
         } else {
             end(*record, api::SessionState::Killed, std::nullopt, std::move(screen));
-            sweep_later(*connection, *record);
+            sweep_later(*connection, record->view.id, record->place.pane_pid);
         }
     }
     result.session = record->view;
@@ -160,10 +160,7 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr reco
         shown = co_await channel->request(tmux::show_command(record->view.id), deadline);
     }
     if (!shown && shown.error().kind != ErrorKind::TmuxFailed) {
-        Error error = shown.error();
-        error.session = record->view.id;
-        error.server = record->view.server.key;
-        co_return error;
+        co_return pending_or_ended(*record, signal, shown.error());
     }
     const auto rows = shown ? tmux::parse_panes(*shown) : std::vector<tmux::PaneRow>();
     const bool alive = std::any_of(rows.begin(), rows.end(), [&record](const tmux::PaneRow& row) {
@@ -176,11 +173,15 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr reco
     record->signals_sent.insert(signal);
     registry_.put(*record, Durability::Process);
     const auto sent = co_await connection->run(tmux::signal_command(record->place.pane_pid, signal), deadline);
-    if (!sent) {
+    if (!sent && sent.error().kind == ErrorKind::ChannelRefused) {
         Error error = sent.error();
         error.session = record->view.id;
         error.server = record->view.server.key;
         co_return error;
+    }
+    if (!sent) {
+        // Where the server is out of reach from now on nobody knows whether it arrived: once more is better than never.
+        co_return pending_or_ended(*record, signal, sent.error());
     }
     if (sent->exit_code != 0 && !api::ended(record->view.state)) {
         record->signals_sent.erase(signal);
@@ -196,6 +197,15 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr reco
     api::KillResult result;
     result.session = record->view;
     co_return result;
+}
+
+api::KillResult Sessions::pending_or_ended(SessionRecord& record, int signal, const Error& why) {
+    if (!api::ended(record.view.state)) {
+        return pending_kill(record, signal_name(signal), why.message);
+    }
+    api::KillResult result;
+    result.session = record.view;
+    return result;
 }
 
 // Nothing was there for the signal: it is just ending, or it has no process in the foreground.
@@ -221,14 +231,14 @@ asio::awaitable<Result<api::KillResult>> Sessions::not_signalled(RecordPtr recor
     co_return result;
 }
 
-void Sessions::sweep_later(Connection& connection, const SessionRecord& record) {
-    if (record.place.pane_pid <= 1) {
+void Sessions::sweep_later(Connection& connection, const std::string& session_id, std::int64_t pane_pid) {
+    if (pane_pid <= 1) {
         return;
     }
     Leftovers& leftovers = leftovers_[&connection];
     tmux::Leftover leftover;
-    leftover.session_id = record.view.id;
-    leftover.pane_pid = record.place.pane_pid;
+    leftover.session_id = session_id;
+    leftover.pane_pid = pane_pid;
     leftovers.sessions.push_back(std::move(leftover));
     leftovers_added_.notify_all();
     if (!leftovers.scheduled) {

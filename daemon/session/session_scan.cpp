@@ -141,6 +141,10 @@ asio::awaitable<bool> Sessions::carry_out(Connection& connection, std::vector<Ac
         } else if (const auto* unknown = std::get_if<Adopt>(&action)) {
             adopt(connection, unknown->row);
         } else if (const auto* remove = std::get_if<RemovePane>(&action)) {
+            if (const auto record = table_.by_id(remove->session_id);
+                record != nullptr && record->view.reason == kForgotten) {
+                sweep_later(connection, record->view.id, remove->place.pane_pid);
+            }
             tasks_.spawn(connection.key_text(),
                          remove_pane(ConnectionUse(connection), tmux::pane_target(remove->session_id, remove->place)));
         } else if (const auto* running = std::get_if<SetRunning>(&action)) {

@@ -187,7 +187,7 @@ asio::awaitable<void> Sessions::reattach(RecordPtr record) {
     }
     if (!api::ended(record->view.state) && record->connection == nullptr) {
         attach_to(*record, *found->connection);
-        (void)co_await found->connection->ensure_tmux({});
+        co_await found->connection->restore(found->connection->stored().control_path, false);
     }
 }
 

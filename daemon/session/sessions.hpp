@@ -74,6 +74,7 @@ public:
     void on_unreachable(Connection& connection) override;
     void on_notification(Connection& connection, const tmux::Notification& notification) override;
     void on_master(Connection& connection) override;
+    void on_held_back(Connection& connection) override { on_master(connection); }
     void on_no_master(Connection& connection) override;
     void on_doubted(Connection& connection, std::uint64_t generation) override {
         if (on_doubted_) {
@@ -112,6 +113,7 @@ private:
                                                                      const tmux::NewSession& session);
     asio::awaitable<Result<void>> check_directory(RecordPtr record, std::string directory, std::string seen);
     [[nodiscard]] api::KillResult pending_kill(SessionRecord& record, std::string signal, const std::string& why);
+    [[nodiscard]] api::KillResult pending_or_ended(SessionRecord& record, int signal, const Error& why);
     asio::awaitable<Result<api::KillResult>> kill_by_tmux(RecordPtr record, ConnectionUse connection);
     asio::awaitable<Result<api::KillResult>> kill_by_signal(RecordPtr record, ConnectionUse connection, int signal);
     asio::awaitable<Result<api::KillResult>> not_signalled(RecordPtr record, ConnectionUse connection, int signal);
@@ -137,7 +139,7 @@ private:
     asio::awaitable<void> reattach(RecordPtr record);
     void set_state(SessionRecord& record, api::SessionState state);
     void forget_ended();
-    void sweep_later(Connection& connection, const SessionRecord& record);
+    void sweep_later(Connection& connection, const std::string& session_id, std::int64_t pane_pid);
     asio::awaitable<void> sweep(Hold hold, Connection& connection);
     [[nodiscard]] std::string now_text() const;
 

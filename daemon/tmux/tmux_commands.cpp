@@ -135,6 +135,9 @@ std::string remove_spare_if_there(const Ownership& ownership) {
            quote(remove_spare_command(ownership));
 }
 
+// Of every daemon that uses this tmux: it does the same for all of them.
+constexpr int kCollectHook = 7263;
+
 // What a pane gets from tmux's options when it is made.
 constexpr std::string_view kOptionsOfPanes = "#{default-shell} #{default-terminal}";
 
@@ -302,6 +305,9 @@ std::vector<std::string> setup_commands(const SessionsConfig& config, const Owne
         // The name of a window whose program ended changes, which tmux 3.2 and 3.3 announce within half a second.
         "set-option -wg automatic-rename on",
         "set-option -wg automatic-rename-format '#{?pane_dead,dead,#{session_name}}'",
+        // Also while nobody is there to ask: the time of an end is that of its status.
+        "set-hook -g " + quote("window-renamed[" + std::to_string(kCollectHook) + ']') + ' ' +
+            quote("if-shell -F '#{&&:#{pane_dead},#{m:sess-*,#{session_name}}}' { " + collect_status_command() + " }"),
         "set-option -t " + quote(keeper) + " @cmssh_owner " + quote(ownership.owner),
         // A spare session is of no use to anybody else: whatever ends our client, tmux lets go of it.
         remove_spare_command(ownership),

@@ -21,9 +21,13 @@ TEST_F(Linger, BeginsWithTheEndOfTheLastSession) {
     const Json started = world.start("server-1", kLong);
     EXPECT_TRUE(started.at("connection").at("linger_s").is_null());
     const pid_t master = started.at("connection").at("master_pid");
-    world.rpc().call("kill", {{"session", one}, {"forget", true}});
+    const auto end = [&](const std::string& id) {
+        EXPECT_EQ(::kill(world.pane_pid(1, id), SIGTERM), 0);
+        EXPECT_EQ(world.wait(id).at("state"), "exited");
+    };
+    end(one);
     EXPECT_TRUE(world.connection(key).at("linger_s").is_null());
-    world.rpc().call("kill", {{"session", started.at("session").at("id")}, {"forget", true}});
+    end(started.at("session").at("id"));
     const Json lingering = world.connection(key);
     EXPECT_EQ(lingering.at("state"), "up");
     EXPECT_EQ(lingering.at("refs"), 0);

@@ -88,6 +88,34 @@ TEST_P(Restart, TakesOverMastersAndSessionsByItself) {
     EXPECT_EQ(world.session("one").at("id"), one);
 }
 
+TEST_P(Restart, LogsInToNothingThatWasDisconnected) {
+    const std::string id = world.start_id("server-1", kLong);
+    world.rpc().call("disconnect", {{"ctx", "server-1"}});
+    ASSERT_TRUE(world.becomes(id, "unreachable"));
+    end_daemon();
+    world.start_daemon();
+    // Its neighbour shows that what is to be restored has been.
+    world.start("server-2", kLong);
+    EXPECT_TRUE(wait_until([&] { return world.connection(world.key("127.0.0.1")).at("state") == "idle"; }));
+    EXPECT_EQ(world.session(id).at("state"), "unreachable");
+    EXPECT_EQ(world.sshd.logins(), 2);
+    world.rpc().call("connect", {{"ctx", "server-1"}});
+    EXPECT_TRUE(world.becomes(id, "running"));
+}
+
+TEST_P(Restart, IsOutlivedByAWait) {
+    const std::string file = world.dir / "gate";
+    const std::string id = world.start_id("server-1", until(file, 7));
+    SpawnOptions spawn;
+    spawn.environment = world.daemon.environment();
+    Process waiting({CMSSH_CMCTL, "wait", id}, spawn);
+    ASSERT_TRUE(wait_until([&] { return world.stats().at("daemon").at("clients") == 2; }));
+    end_daemon();
+    world.start_daemon();
+    let_end(file);
+    EXPECT_EQ(*waiting.wait(), (ExitStatus{.code = 7, .signal = 0})) << waiting.errors();
+}
+
 TEST_P(Restart, ShowsWhatEndedBefore) {
     const std::string file = world.dir / "gate";
     const std::string exited = world.start_id("server-1", until(file, 7));
@@ -187,8 +215,52 @@ TEST(Outage, ForgetGivesASessionUpAndFreesItsName) {
     EXPECT_EQ(forgotten.at("session").at("state"), "lost");
     EXPECT_EQ(forgotten.at("pending"), false);
     world.sshd.start();
+    // Who asks during an attempt has its outcome, and this one may have begun before.
+    EXPECT_TRUE(wait_until([&] { return world.connection(world.key("127.0.0.1")).at("state") != "connecting"; }));
     const std::string next = world.start_id("server-1", kLong, {{"name", "job"}});
     EXPECT_TRUE(wait_until([&] { return world.tmux_sessions(1) == Words{next}; }));
+}
+
+TEST(Outage, ForgetEndsWhatIgnoresItOnceTheServerIsBack) {
+    World world(servers(1), kImpatient);
+    const std::string id = world.start_id("server-1", {"sh", "-c", "trap '' HUP; exec sleep 1000"});
+    const pid_t program = world.pane_pid(1, id);
+    ASSERT_TRUE(wait_until([&] { return command_line(program) == "sleep 1000"; }));
+    cut(world);
+    ASSERT_TRUE(world.becomes(id, "unreachable"));
+    world.rpc().call("kill", {{"session", id}, {"forget", true}});
+    world.sshd.start();
+    EXPECT_TRUE(wait_until([&] { return world.connection(world.key("127.0.0.1")).at("state") != "connecting"; }));
+    world.start("server-1", kLong);
+    EXPECT_TRUE(wait_until([&] { return !alive(program); }));
+}
+
+// As the server's clock has it, whenever it was asked.
+TEST(Outage, HidesNoEndAndNoTimeOfOne) {
+    World world(servers(1), kImpatient);
+    constexpr int kSessions = 12;
+    Words ids;
+    for (int i = 0; i < kSessions; ++i) {
+        const std::string file = world.dir / ("ended-" + std::to_string(i));
+        ids.push_back(world.start_id(
+            "server-1", {"sh", "-c", "sleep 1; date +%s >\"$0.part\"; mv \"$0.part\" \"$0\"; exit 7", file}));
+    }
+    cut(world);
+    for (int i = 0; i < kSessions; ++i) {
+        ASSERT_TRUE(wait_until([&] { return exists(world.dir / ("ended-" + std::to_string(i))); }));
+    }
+    const std::int64_t all_ended = std::time(nullptr);
+    ASSERT_TRUE(wait_until([&] { return std::time(nullptr) >= all_ended + 4; }));
+    world.sshd.start();
+    for (int i = 0; i < kSessions; ++i) {
+        const Json ended = world.wait(ids[static_cast<std::size_t>(i)]);
+        EXPECT_EQ(ended.at("exit_code"), 7);
+        const std::int64_t truth = std::stoll(read_file(world.dir / ("ended-" + std::to_string(i))));
+        std::tm time{};
+        ASSERT_NE(::strptime(ended.at("ended_at").get<std::string>().c_str(), "%Y-%m-%dT%H:%M:%S", &time), nullptr);
+        // tmux tells whole seconds, and looks at what has ended every half second.
+        EXPECT_LE(std::abs(::timegm(&time) - truth), 2) << ended.at("ended_at");
+    }
 }
 
 TEST(TmuxServer, ThatIsKilledLosesItsSessionsWithTheReason) {

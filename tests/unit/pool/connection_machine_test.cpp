@@ -523,6 +523,40 @@ TEST(ConnectionMachineRestore, WithoutAMasterIsARetryOfWhatWasUpOrNothing) {
     EXPECT_FALSE(unneeded.left());
 }
 
+TEST(ConnectionMachineRestore, LeavesWhatIsHeldBackUntilItIsWanted) {
+    Subject held;
+    held.refs(1);
+    held.on(M::RestoreAsked{.held_back = true});
+    held.on(M::NothingToRestore{});
+    EXPECT_EQ(held.state(), State::Idle);
+    EXPECT_TRUE(held.machine.held_back());
+    EXPECT_EQ(held.on(M::Wanted{}), Action::LogIn);
+    held.on(M::LoggedIn{});
+    EXPECT_FALSE(held.machine.held_back());
+}
+
+TEST(ConnectionMachine, IsHeldBackByWhatNeedsAPersonAndByADisconnect) {
+    Subject failed;
+    failed.refs(1);
+    failed.up();
+    EXPECT_FALSE(failed.machine.held_back());
+    failed.on(M::MasterDied{});
+    failed.now += 250ms;
+    failed.on(M::TimeCame{});
+    failed.on(M::LoginFailed{.kind = ErrorKind::ConnectRefused});
+    EXPECT_FALSE(failed.machine.held_back());
+    failed.now += 1min;
+    failed.on(M::TimeCame{});
+    failed.on(M::LoginFailed{.kind = ErrorKind::AuthFailed});
+    EXPECT_TRUE(failed.machine.held_back());
+
+    Subject disconnected;
+    disconnected.refs(1);
+    disconnected.up();
+    disconnected.on(M::DisconnectAsked{});
+    EXPECT_TRUE(disconnected.machine.held_back());
+}
+
 TEST(ConnectionMachineLogin, FailsIntoAStateByWhoNeedsItAndWhy) {
     struct Case {
         bool was_up;

@@ -421,6 +421,20 @@ TEST_F(ConnectionHealth, IsProbedByItselfWithoutAChannelOfItsOwn) {
     EXPECT_EQ(master->channels_asked, before);
 }
 
+TEST_F(ConnectionHealth, IsDoubtedInTimeWhereTheTimeoutIsLongerThanTheInterval) {
+    config_.pool.health_interval = 1s;
+    config_.pool.health_timeout = 4s;
+    config_.pool.unhealthy_after = 3;
+    const auto master = bring_up();
+    session_ = Hold(connection_, HoldKind::Session);
+    master->cut_path();
+    loop_.advance(6500ms);
+    EXPECT_EQ(state(), State::Degraded);
+    loop_.advance(500ms);
+    EXPECT_EQ(state(), State::Backoff) << "1 s * 3 + 4 s";
+    EXPECT_EQ(view().probes.failed, 3U);
+}
+
 TEST_F(ConnectionHealth, WithoutATmuxAndWithoutRefsCostsTheServerNothing) {
     const auto up = want_up();
     const auto master = launcher_.succeed(0);
@@ -830,7 +844,7 @@ TEST_F(ConnectionHealth, KeepsToOneMasterThroughAThousandRandomEvents) {
 
 class ConnectionRestore : public ConnectionTest {
 protected:
-    fakes::Outcome<fakes::Finished> restore() { return loop_.start(connection_.restore("/run/old-ctl")); }
+    fakes::Outcome<fakes::Finished> restore() { return loop_.start(connection_.restore("/run/old-ctl", false)); }
     std::shared_ptr<FakeMaster> leave_master() {
         launcher_.leftover = std::make_shared<FakeMaster>(loop_.clock(), 77, true);
         return launcher_.leftover;

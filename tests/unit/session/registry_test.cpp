@@ -49,7 +49,7 @@ std::string text(const StoredSession& session) {
 
 std::string text(const StoredConnection& connection) {
     const auto optional = [](const auto& value) { return value ? Json(*value) : Json(); };
-    const auto& [key, route, dump, control_path] = connection;
+    const auto& [key, route, dump, control_path, held_back] = connection;
     return dump_json(Json{{"key", {key.user, key.host, key.port, key.via, key.alias, key.as}},
                           {"route",
                            {route.destination.host, optional(route.destination.user), optional(route.destination.port),
@@ -57,7 +57,8 @@ std::string text(const StoredConnection& connection) {
                           {"dump",
                            {dump.user, dump.hostname, dump.port, dump.proxyjump, dump.proxycommand, dump.hostkeyalias,
                             dump.identityfiles, dump.identitiesonly, dump.server_alive_set}},
-                          {"control_path", control_path}});
+                          {"control_path", control_path},
+                          {"held_back", held_back}});
 }
 
 template <typename Stored>
@@ -338,7 +339,7 @@ TEST_F(RegistryTest, MigratesAndKeepsACopy) {
         registry->put(session("sess-old"), Durability::Process);
         registry->put(connection("h"));
     }
-    sql("DROP TABLE screens; PRAGMA user_version = 1");
+    sql("DROP TABLE screens; ALTER TABLE connections DROP COLUMN held_back; PRAGMA user_version = 1");
     const std::string copy = path_ + ".v1-" + kStamp;
     {
         const auto registry = open();
@@ -359,7 +360,7 @@ TEST_F(RegistryTest, MigratesAndKeepsACopy) {
 
 TEST_F(RegistryTest, AMigrationThatFailsAnywhereLosesNothing) {
     make_small_file();
-    sql("DROP TABLE screens; PRAGMA user_version = 1");
+    sql("DROP TABLE screens; ALTER TABLE connections DROP COLUMN held_back; PRAGMA user_version = 1");
     const std::string before = read(path_);
     int failing = 0;
     for (bool failed = true; failed; ++failing) {
@@ -391,7 +392,7 @@ TEST_F(RegistryTest, SetsAsideWhatIsOfANewerVersion) {
     EXPECT_THAT(ids(registry->load()), IsEmpty());
     EXPECT_EQ(read(path_ + ".newer-" + kStamp), before);
     EXPECT_THAT(log_.take(), ElementsAre("warning registry: " + path_ +
-                                         " can't be used, it is of a newer cmsshd: version 99, known are up to 2: it "
+                                         " can't be used, it is of a newer cmsshd: version 99, known are up to 3: it "
                                          "is kept as " +
                                          path_ + ".newer-" + kStamp + ", and a new one is begun"));
     registry->put(session("sess-a"), Durability::Process);
