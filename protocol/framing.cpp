@@ -51,7 +51,8 @@ Error invalid(std::string message) {
 
 Error too_long(std::size_t max_message) {
     return Error{.kind = ErrorKind::Limit,
-                 .message = "a message may be at most " + std::to_string(max_message) + " bytes long"};
+                 .message = "a message may be at most " + std::to_string(max_message) + " bytes long",
+                 .hint = "raise rpc.max_message in the configuration, or send less"};
 }
 
 }  // namespace

@@ -162,7 +162,7 @@ Read contexts(std::map<std::string, ContextConfig>& out, const std::string& home
         read_named(entry, name, [&out, &home](const std::string& ctx, const Entry& value) {
             ContextConfig& context = out[ctx];
             const Keys keys = {
-                {"host", text(context.host, destination_rule()), Need::Required},
+                {"host", text(context.host, destination_rule())},
                 {"user",
                  text(context.user, {.expected = "a user's name: letters, digits and . _ @ \\ + -, not first a -",
                                      .valid = valid_user})},
@@ -173,6 +173,9 @@ Read contexts(std::map<std::string, ContextConfig>& out, const std::string& home
                 {"prewarm", boolean(context.prewarm)},
             };
             read_keys(value, keys);
+            if (context.host.empty()) {
+                context.host = ctx;  // as ssh itself would take it
+            }
         });
     };
 }

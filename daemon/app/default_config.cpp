@@ -56,7 +56,8 @@ max_message = "8MiB"
 
 # A server under a short name. A name that is not here is taken as an ssh destination.
 #[contexts.server-a]
-# An alias of ssh_config, host, user@host, user@host:port, ssh://user@host:port or [ipv6]:port. The only required key.
+# An alias of ssh_config, host, user@host, user@host:port, ssh://user@host:port or [ipv6]:port. Unset: the
+# context's own name.
 #host = "server1"
 # What is not set comes from ssh's own configuration.
 #user = "hren"

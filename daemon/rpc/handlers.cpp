@@ -265,8 +265,8 @@ asio::awaitable<Result<Json>> Handlers::contexts(Call call) {
     if (const auto params = api::read<api::Empty>(call.params); !params) {
         co_return params.error();
     }
-    // Every name once, by where it is said first. What the config names is asked about; of the rest only what is known
-    // already is told, because an ssh_config can name hundreds.
+    // Every name once, by where it is said first; in that order they are asked about, as far as the time goes: an
+    // ssh_config can name hundreds.
     std::vector<api::Context> views;
     std::set<std::string> named;
     const auto add = [&](const std::string& name, const char* source) {
@@ -293,9 +293,8 @@ asio::awaitable<Result<Json>> Handlers::contexts(Call call) {
         }
     }
     const Instant deadline = clock_.now() + kContextsDeadline;
-    const Instant now = clock_.now();
     for (auto& view : views) {
-        view.server = co_await find_server(view.name, view.source == kFromConfig ? deadline : now);
+        view.server = co_await find_server(view.name, deadline);
     }
     api::ContextsResult result;
     result.contexts = std::move(views);

@@ -33,6 +33,14 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
                             .hint = "TERM, INT, KILL, … or a number"};
         }
     }
+    if (record->being_started && !record->tmux_asked && !api::ended(record->view.state)) {
+        // It waits for a login, and is given up when that has ended.
+        record->cancelled = true;
+        api::KillResult cancelled;
+        cancelled.session = record->view;
+        cancelled.pending = true;
+        co_return cancelled;
+    }
     const Instant deadline = clock_.now() + config_.pool.connect_timeout + kKillDeadline;
     bool in_time = true;
     while (record->being_started && in_time) {
@@ -235,51 +243,53 @@ void Sessions::sweep_later(Connection& connection, const std::string& session_id
     if (pane_pid <= 1) {
         return;
     }
-    Leftovers& leftovers = leftovers_[&connection];
     tmux::Leftover leftover;
     leftover.session_id = session_id;
     leftover.pane_pid = pane_pid;
-    leftovers.sessions.push_back(std::move(leftover));
-    leftovers_added_.notify_all();
-    if (!leftovers.scheduled) {
-        leftovers.scheduled = true;
-        tasks_.spawn(connection.key_text(), sweep(Hold(connection, HoldKind::Lease), connection));
+    leftovers_[connection.key_text()].sessions.push_back(std::move(leftover));
+    begin_sweep(connection);
+}
+
+void Sessions::begin_sweep(Connection& connection) {
+    const auto found = leftovers_.find(connection.key_text());
+    if (found != leftovers_.end() && !found->second.under_way && !shutting_down_) {
+        found->second.under_way = true;
+        tasks_.spawn(connection.key_text(), sweep(ConnectionUse(connection)));
     }
 }
 
-// The waiting is done on the server, where it outlives the connection and this daemon. The hold: a connection is kept
-// while what was killed may still be there.
-asio::awaitable<void> Sessions::sweep([[maybe_unused]] Hold hold, Connection& connection) {
+// The waiting is done on the server, where it outlives the connection and this daemon. What does not get there is kept
+// for the next connection.
+asio::awaitable<void> Sessions::sweep(ConnectionUse connection) {
     constexpr std::size_t kAtOnce = 200;
     constexpr int kTries = 5;
     constexpr Duration kPause = std::chrono::seconds(1);
-    Instant over = clock_.now() + tmux::kSweepDelay;
-    for (int tries = 0; tries < kTries && !shutting_down_;) {
-        auto& due = leftovers_[&connection].sessions;
-        if (due.empty()) {
-            if (clock_.now() >= over) {
-                break;
-            }
-            co_await Event::wait_for_either(stop_, leftovers_added_, over);
-            continue;
-        }
+    const std::string key = connection->key_text();
+    for (int tries = 0; tries < kTries && !leftovers_[key].sessions.empty() && !shutting_down_;) {
+        auto& due = leftovers_[key].sessions;
         const auto count = static_cast<std::ptrdiff_t>(std::min(due.size(), kAtOnce));
         const std::vector<tmux::Leftover> now(due.begin(), due.begin() + count);
         due.erase(due.begin(), due.begin() + count);
         auto command = tmux::sweep_command(now, tmux::kSweepDelay);
-        const auto swept = co_await connection.run(std::move(command), clock_.now() + kKillDeadline);
+        const auto swept = co_await connection->run(std::move(command), clock_.now() + kKillDeadline);
         if (swept) {
             tries = 0;
-            over = clock_.now() + tmux::kSweepDelay;
             continue;
         }
-        log_warn(connection.key_text(), "what is left of killed sessions was not ended: " + swept.error().message);
-        auto& left = leftovers_[&connection].sessions;
+        log_warn(key, "what is left of killed sessions was not ended yet: " + swept.error().message);
+        auto& left = leftovers_[key].sessions;
         left.insert(left.begin(), now.begin(), now.end());
+        if (swept.error().kind == ErrorKind::MasterLost) {
+            break;
+        }
         ++tries;
         co_await stop_.wait_until(clock_.now() + kPause);
     }
-    leftovers_.erase(&connection);
+    if (leftovers_[key].sessions.empty()) {
+        leftovers_.erase(key);
+    } else {
+        leftovers_[key].under_way = false;
+    }
 }
 
 }  // namespace cmssh

@@ -22,6 +22,7 @@ constexpr Duration kLongestStatusPause = std::chrono::seconds(2);
 }  // namespace
 
 void Sessions::on_reachable(Connection& connection) {
+    begin_sweep(connection);
     scan(connection, true);
 }
 

@@ -274,6 +274,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::repeated_start(RecordPtr rec
 asio::awaitable<Result<api::StartResult>> Sessions::start_again(RecordPtr record, api::StartParams params,
                                                                 Caller caller) {
     record->being_started = true;
+    record->tmux_asked = true;  // by the earlier try, for all that is known
     auto found = co_await find_connection(record->view.ctx);
     if (found && found->connection->key_text() != record->view.server.key) {
         found = Error{.kind = ErrorKind::UnknownContext,
@@ -311,6 +312,10 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
         // Someone who gave up while the login was on its way does not look for the session that it would bring.
         co_return Error{.kind = ErrorKind::Cancelled, .message = "the caller is gone"};
     }
+    if (record->cancelled) {
+        co_return Error{.kind = ErrorKind::Cancelled, .message = record->view.id + " was killed before it was started"};
+    }
+    record->tmux_asked = true;
     TmuxChannel& channel = *ready->channel;
     const tmux::ServerLife life = channel.life();
     session.tmux = channel.version();

@@ -23,6 +23,8 @@ struct SessionRecord : StoredSession {
     Connection* connection = nullptr;  // until it has ended; the hold keeps it alive
     Hold hold;
     bool being_started = false;  // a call is at it: nobody else decides about its state
+    bool tmux_asked = false;     // of this start: it may run
+    bool cancelled = false;      // killed before tmux was asked
     Event changed;
 };
 

@@ -21,7 +21,6 @@ Sessions::Sessions(asio::any_io_executor executor, Clock& clock, const Config& c
       resolver_(resolver),
       registry_(registry),
       stop_(clock),
-      leftovers_added_(clock),
       tasks_(std::move(executor), clock) {}
 
 std::string Sessions::now_text() const {

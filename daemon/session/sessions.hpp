@@ -93,7 +93,7 @@ private:
     };
     struct Leftovers {
         std::vector<tmux::Leftover> sessions;
-        bool scheduled = false;
+        bool under_way = false;
     };
 
     [[nodiscard]] Result<void> check_start(const api::StartParams& params) const;
@@ -140,7 +140,8 @@ private:
     void set_state(SessionRecord& record, api::SessionState state);
     void forget_ended();
     void sweep_later(Connection& connection, const std::string& session_id, std::int64_t pane_pid);
-    asio::awaitable<void> sweep(Hold hold, Connection& connection);
+    void begin_sweep(Connection& connection);
+    asio::awaitable<void> sweep(ConnectionUse connection);
     [[nodiscard]] std::string now_text() const;
 
     asio::any_io_executor executor_;
@@ -152,10 +153,9 @@ private:
     std::function<void(Connection& connection, std::uint64_t generation)> on_doubted_;
     SessionTable table_;
     std::map<Connection*, Scan> scans_;
-    std::map<Connection*, Leftovers> leftovers_;
+    std::map<std::string, Leftovers> leftovers_;  // by the server's key
     bool shutting_down_ = false;
     Event stop_;
-    Event leftovers_added_;
     TaskGroup tasks_;
 };
 

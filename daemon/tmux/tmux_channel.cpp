@@ -19,12 +19,21 @@ std::string make_token() {
     return "cmssh-" + std::to_string(random_bits()) + std::to_string(random_bits());
 }
 
+std::string with_first_line(std::string message, const std::string& diagnostics) {
+    const auto line = first_line(diagnostics);
+    return line.empty() ? message : message + ": " + printable(line);
+}
+
 Error channel_closed(const std::string& diagnostics) {
-    Error error{.kind = ErrorKind::MasterLost, .message = "the connection to the server's tmux was lost"};
-    if (!diagnostics.empty()) {
-        error.message += ": " + printable(diagnostics);
-    }
-    return error;
+    return Error{.kind = ErrorKind::MasterLost,
+                 .message = with_first_line("the connection to the server's tmux was lost", diagnostics)};
+}
+
+Error not_started(const std::string& diagnostics) {
+    return Error{
+        .kind = ErrorKind::TmuxFailed,
+        .message = with_first_line("tmux on the server did not start", diagnostics),
+        .hint = "start it by hand on the server, as sessions.tmux and sessions.tmux_socket name it, to see why"};
 }
 
 bool tmux_is_ending(std::string_view text) {
@@ -82,7 +91,13 @@ asio::awaitable<Result<std::unique_ptr<TmuxChannel>>> TmuxChannel::open(asio::an
         channel->close();
         co_await channel->joined();
         if (!ending || attempt == kTries || clock.now() + kPause >= deadline) {
-            co_return std::move(greeted).error();
+            Error error = std::move(greeted).error();
+            if (error.kind == ErrorKind::MasterLost && !master->dead()) {
+                // The channel ended: where its master answers, it was the server that ended it.
+                const auto answers = co_await master->check(deadline);
+                error = answers ? not_started(channel->diagnostics_) : std::move(error);
+            }
+            co_return error;
         }
         const auto timer = clock.make_timer();
         co_await timer->wait_until(clock.now() + kPause);
@@ -99,10 +114,10 @@ asio::awaitable<TmuxChannel::Reply> TmuxChannel::set_up(std::vector<std::string>
             co_return std::move(replies.back());
         }
         // tmux may read our lines before it has run the start-up command: what is about the keeper meets no session
-        // then.
+        // then, and what is about our client none that is attached.
         bool complete = true;
         for (std::size_t i = 0; i < commands.size(); ++i) {
-            complete = complete && (replies[i] || !tmux::is_about_keeper(commands[i]));
+            complete = complete && (replies[i] || !tmux::needs_keeper(commands[i]));
         }
         if (complete || attempt == kTries) {
             co_return std::move(replies.back());

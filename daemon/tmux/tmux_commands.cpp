@@ -329,8 +329,8 @@ std::string pipe_command(std::string_view target) {
 
 }  // namespace
 
-bool is_about_keeper(std::string_view command) {
-    return command.find(kKeeperPrefix) != std::string_view::npos;
+bool needs_keeper(std::string_view command) {
+    return command.find(kKeeperPrefix) != std::string_view::npos || command.starts_with("refresh-client ");
 }
 
 int blocks_behind_start(const NewSession& session) {

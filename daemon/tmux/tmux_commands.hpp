@@ -47,8 +47,8 @@ struct ServerLife {
 // panes.
 [[nodiscard]] std::vector<std::string> setup_commands(const SessionsConfig& config, const Ownership& ownership);
 
-// Of setup_commands(): one that fails where the keeper session is not there yet.
-[[nodiscard]] bool is_about_keeper(std::string_view command);
+// Of setup_commands(): one that fails where our client is not attached to the keeper session yet.
+[[nodiscard]] bool needs_keeper(std::string_view command);
 
 // What the server's tmux keeps about a session, enough to know it again without us.
 struct SessionNote {

@@ -414,6 +414,33 @@ TEST(Session, TellsItsProgramItsOwnIdAndNoOther) {
     EXPECT_EQ(error.at("code"), -32602);
 }
 
+TEST(Kill, EndsWhatIgnoresTheHangupOnTheNextConnectionAtTheLatest) {
+    World world(servers(1));
+    const std::string id = world.start_id("server-1", {"sh", "-c", "trap '' HUP; exec sleep 1000"});
+    const pid_t program = world.pane_pid(1, id);
+    ASSERT_TRUE(wait_until([&] { return command_line(program) == "sleep 1000"; }));
+    world.rpc().call("kill", {{"session", id}});
+    world.rpc().call("disconnect", {{"ctx", "server-1"}, {"force", true}});
+    world.start("server-1", Words({"sleep", "1000"}));
+    EXPECT_TRUE(wait_until([&] { return !alive(program); }));
+}
+
+TEST(Kill, OfASessionThatWaitsForItsLoginGivesItUp) {
+    World world(servers(1));
+    // Connections are taken, and nobody speaks.
+    ASSERT_EQ(::kill(world.sshd.pid(), SIGSTOP), 0);
+    RpcClient caller(world.daemon.socket_path());
+    const int start =
+        caller.send("start", {{"ctx", "server-1"}, {"command", Words({"sleep", "1000"})}, {"name", "job"}});
+    ASSERT_TRUE(wait_until([&] { return world.list().size() == 1; }));
+    const Json killed = world.rpc().call("kill", {{"session", "job"}});
+    EXPECT_EQ(killed.at("pending"), true);
+    ASSERT_EQ(::kill(world.sshd.pid(), SIGCONT), 0);
+    EXPECT_EQ(caller.reply(start).at("error").at("data").at("kind"), "cancelled");
+    EXPECT_EQ(world.list({{"all", true}}), Words{});
+    EXPECT_EQ(world.tmux_sessions(1), Words{});
+}
+
 TEST(Kill, TouchesNoOtherSession) {
     World world;
     const std::string one = world.start_id("server-1", {"sleep", "1000"}, {{"name", "job1"}});

@@ -335,8 +335,6 @@ TEST(Config, ErrorsNameTheirLine) {
         {"\n[ssh]\noptions = [\n  '-4',\n  # a comment\n  '-N',\n]", "c.toml:6: ssh.options:"},
         {"\n[ssh]\noptions = [\n  '-F',\n]", "c.toml:4: ssh.options:"},
         {"\n[ssh]\noptions = [\n  '-4',\n  6\n]", "c.toml:5: ssh.options:"},
-        {"\n[contexts.a]\nuser = 'x'\n", "c.toml:2: contexts.a.host: expected a value, got none"},
-        {"\n[contexts]\na.user = 'x'\n", "c.toml:3: contexts.a.host: expected a value, got none"},
         {"\n[tools.x]\n", "c.toml:2: tools.x.command: expected a value, got none"},
         {"x.y.z = 1", "c.toml:1: x: unknown key"},
         {"\n[contexts.a.env]\nB = 1\n[contexts.a]\nhost = 'a'", "c.toml:3: contexts.a.env.B:"},

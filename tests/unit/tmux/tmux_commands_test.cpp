@@ -193,6 +193,17 @@ std::string handed_over(const std::string& line) {
     return line.substr(begin, line.find("\" ; send-keys", begin) - begin);
 }
 
+TEST(SetUp, KnowsWhatNeedsOurClientToBeAttached) {
+    int needing = 0;
+    for (const std::string& command : setup_commands(SessionsConfig{}, kOwner)) {
+        const bool about_it =
+            command.find("cmssh-keeper-") != std::string::npos || command.find("dead::") != std::string::npos;
+        EXPECT_EQ(needs_keeper(command), about_it) << command;
+        needing += about_it ? 1 : 0;
+    }
+    EXPECT_EQ(needing, 3);
+}
+
 TEST(TakeOver, IsOneLineThatTmuxExpandsNothingOf) {
     const auto line = take_over_command(kOwner, 4711, small_session());
     ASSERT_TRUE(line);
