@@ -79,6 +79,8 @@ void guard_terminal() {
     for (const int signal : {SIGCHLD, SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGTTOU}) {
         ::sigaddset(&signals, signal);
     }
+    // Inherited as ignored, it would take the child's end with it.
+    ::signal(SIGCHLD, SIG_DFL);
     sigset_t old{};
     ::sigprocmask(SIG_BLOCK, &signals, &old);
     std::fflush(nullptr);
