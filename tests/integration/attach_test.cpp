@@ -286,6 +286,17 @@ TEST_F(Attach, TellsThatTheSessionWasKilled) {
     EXPECT_EQ(terminal.wait(), 0);
 }
 
+TEST_F(Attach, TellsThatTheSessionIsLost) {
+    const std::string id = start();
+    Terminal terminal(attach({id}), environment());
+    const termios before = terminal.modes();
+    ASSERT_TRUE(terminal.prints("ready"));
+    EXPECT_EQ(world.tmux(1, {"kill-server"}).status.code, 0);
+    EXPECT_TRUE(terminal.prints(id + ": lost")) << terminal.output();
+    EXPECT_EQ(terminal.wait(), 1);
+    expect_same(terminal.modes(), before);
+}
+
 TEST_F(Attach, TellsThatTheSessionEndedWhileThereWasNoWay) {
     const std::string id = start();
     Terminal terminal(attach({id}), environment());
