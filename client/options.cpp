@@ -122,7 +122,10 @@ int parse_start(CLI::App& app, GlobalOptions& global, const std::vector<std::str
         ->type_name("K[=V]")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    app.add_flag("--wait", options.wait, "Wait until it ends, and exit with its code");
+    auto* const wait = app.add_flag("--wait", options.wait, "Wait until it ends, and exit with its code");
+    app.add_flag("--attach", options.attach,
+                 "Attach to it; exits with its code where it ends meanwhile, with 0 where you detach")
+        ->excludes(wait);
     return parse_words(app, std::move(line.options), [&] {
         options.command = std::move(line.command);
         // A -- anywhere says where things end: what stands behind is the command's.
@@ -166,6 +169,23 @@ int parse_logs(CLI::App& app, GlobalOptions& global, const std::vector<std::stri
         ->type_name("N")
         ->check(CLI::Range(0, 10'000'000));
     return parse_words(app, words, [&] { return logs(global, options); });
+}
+
+int parse_attach(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    AttachOptions options;
+    app.add_option("session", options.session, "An id, a unique prefix of one, or a name")->required();
+    app.add_flag("--read-only", options.read_only,
+                 "Watch only: nothing that is typed gets there, no window is resized");
+    app.footer(
+        "tmux's detach key (usually C-b d), and ~. at the start of a line, leave the session running: exit code 0, as "
+        "where the session ends meanwhile. Where the connection breaks it is waited for, until Ctrl-C.");
+    return parse_words(app, words, [&] {
+        if (global.json) {
+            std::fputs("cmctl: attach: --json is for what prints a result\nhint: cmctl rpc attach\n", stderr);
+            return exit_code::kUsage;
+        }
+        return attach(global, options);
+    });
 }
 
 int parse_wait(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
@@ -239,6 +259,7 @@ constexpr Verb kVerbs[] = {
     {"list", "Sessions that have not ended", parse_list},
     {"kill", "End sessions, or send them a signal", parse_kill},
     {"logs", "What a session has printed: scrollback and screen", parse_logs},
+    {"attach", "Your terminal on a session", parse_attach},
     {"wait", "Wait until a session ends, and exit with its code", parse_wait},
     {"status", "The daemon, its connections and sessions in short", parse_plain<status>},
     {"stats", "Connections and what they saved", parse_plain<stats>},
@@ -252,7 +273,7 @@ constexpr Verb kVerbs[] = {
 };
 
 const Verb* find_verb(std::string_view name) {
-    const std::string_view wanted = name == "ls" ? "list" : name;
+    const std::string_view wanted = name == "ls" ? "list" : name == "a" ? "attach" : name;
     const auto* const found =
         std::find_if(std::begin(kVerbs), std::end(kVerbs), [wanted](const Verb& verb) { return verb.name == wanted; });
     return found == std::end(kVerbs) ? nullptr : found;

@@ -28,6 +28,7 @@ struct StartOptions {
     std::optional<std::string> cwd;
     std::vector<std::string> env;  // K or K=V
     bool wait = false;
+    bool attach = false;
     std::vector<std::string> command;
 };
 
@@ -46,6 +47,11 @@ struct KillOptions {
 struct LogsOptions {
     std::string session;
     std::optional<int> lines;
+};
+
+struct AttachOptions {
+    std::string session;
+    bool read_only = false;
 };
 
 struct RpcOptions {

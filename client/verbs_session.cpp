@@ -8,9 +8,11 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "client/attach.hpp"
 #include "client/call.hpp"
 #include "client/interrupt.hpp"
 #include "client/output.hpp"
+#include "client/terminal.hpp"
 #include "client/verbs.hpp"
 #include "protocol/names.hpp"
 
@@ -281,6 +283,16 @@ std::string kill_text(const api::KillResult& result, const KillOptions& options)
 }  // namespace
 
 int start(const GlobalOptions& global, StartOptions options) {
+    if (options.attach && (global.json || !on_terminal())) {
+        std::fputs(global.json ? "cmctl: start: --attach and --json exclude each other\n"
+                               : "cmctl: start: --attach: standard input and output must be a terminal\n",
+                   stderr);
+        std::fputs("hint: cmctl start --help\n", stderr);
+        return exit_code::kUsage;
+    }
+    if (options.attach) {
+        guard_terminal();
+    }
     if (!options.ctx) {
         options.ctx = environment_value("CMSSH_CTX");
     }
@@ -302,6 +314,9 @@ int start(const GlobalOptions& global, StartOptions options) {
         std::fflush(stdout);
     } else if (!options.wait) {
         print_json(reply.json);
+    }
+    if (options.attach) {
+        return attach_started(global, std::move(client), id);
     }
     if (!options.wait) {
         return exit_code::kOk;

@@ -194,11 +194,13 @@ struct AttachParams {
 };
 struct AttachResult {
     std::string lease;
-    std::vector<std::string> argv;
+    std::vector<std::string> argv;  // an ssh that does it in its own terminal
     std::string control_path;
     std::string command;  // for a channel with a terminal
     Session session;
 };
+// What `command` exits with where the session is not there (any more); with 0 where it was detached from.
+inline constexpr int kAttachedToNothing = 3;
 
 struct AcquireParams {
     std::string ctx;

@@ -85,6 +85,10 @@ Json build(const std::string& version) {
         "logs", "What a session has printed; for an ended one what it had at its end",
         {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::TmuxFailed, ErrorKind::MasterLost,
          ErrorKind::ChannelRefused, ErrorKind::Timeout, ErrorKind::Cancelled});
+    document.add<AttachParams, AttachResult>(
+        "attach", "A lease, and what to exec for a terminal on a session",
+        login_errors_and({ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::SessionEnded,
+                          ErrorKind::TmuxMissing, ErrorKind::TmuxFailed}));
     document.add<AcquireParams, AcquireResult>(
         "acquire", "A lease: a channel on a server's master, for the caller to use", login_errors_and({}));
     document.add<LeaseParams, Empty>("release", "Ends a lease", {});

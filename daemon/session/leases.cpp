@@ -1,6 +1,7 @@
 #include "daemon/session/leases.hpp"
 
 #include "daemon/base/random.hpp"
+#include "daemon/ssh/ssh_command.hpp"
 #include "protocol/names.hpp"
 
 namespace cmssh {
@@ -8,6 +9,14 @@ namespace {
 
 // Others may have every channel of a connection for hours: whoever waits this long for one is told.
 constexpr Duration kQueueDeadline = std::chrono::minutes(5);
+
+Connection::Want want_of(const Sessions::Found& found, std::optional<std::string> auth_sock, const Caller& caller) {
+    Connection::Want want;
+    want.auth_sock = std::move(auth_sock);
+    want.progress = [progress = caller.progress, ctx = found.context.name,
+                     server = found.connection->key_text()](std::string_view phase) { progress(ctx, server, phase); };
+    return want;
+}
 
 }  // namespace
 
@@ -23,10 +32,7 @@ asio::awaitable<Result<api::AcquireResult>> Leases::acquire(api::AcquireParams p
         co_return std::move(found).error();
     }
     Connection& connection = *found->connection;
-    Connection::Want want;
-    want.auth_sock = params.auth_sock;
-    want.progress = [progress = caller.progress, ctx = found->context.name,
-                     server = connection.key_text()](std::string_view phase) { progress(ctx, server, phase); };
+    auto want = want_of(*found, std::move(params.auth_sock), caller);
     auto id = co_await grant(*found, std::move(params.refused), std::move(want), std::move(caller));
     if (!id) {
         co_return std::move(id).error();
@@ -37,6 +43,28 @@ asio::awaitable<Result<api::AcquireResult>> Leases::acquire(api::AcquireParams p
     result.control_path = lease.control_path;
     result.connection = connection.describe();
     result.reused = lease.reused;
+    co_return result;
+}
+
+asio::awaitable<Result<api::AttachResult>> Leases::attach(api::AttachParams params, Caller caller) {
+    auto found = co_await sessions_.find_running(std::move(params.session), params.auth_sock, caller);
+    if (!found) {
+        co_return std::move(found).error();
+    }
+    auto want = want_of(found->server, std::move(params.auth_sock), caller);
+    auto id = co_await grant(found->server, std::move(params.refused), std::move(want), std::move(caller));
+    if (!id) {
+        Error error = std::move(id).error();
+        error.session = found->view.id;
+        co_return error;
+    }
+    const auto viewer = params.read_only ? tmux::Viewer::Watches : tmux::Viewer::TakesPart;
+    api::AttachResult result;
+    result.control_path = leases_.at(*id).lease.control_path;
+    result.lease = std::move(*id);
+    result.command = tmux::attach_command(config_.sessions, found->view.id, viewer);
+    result.argv = terminal_command(config_.ssh, result.control_path, found->view.server.host, result.command);
+    result.session = std::move(found->view);
     co_return result;
 }
 

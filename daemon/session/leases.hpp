@@ -17,6 +17,8 @@ public:
     Leases(Clock& clock, const Config& config, Sessions& sessions);
 
     asio::awaitable<Result<api::AcquireResult>> acquire(api::AcquireParams params, Caller caller);
+    // A lease, and how a terminal gets to the session with it.
+    asio::awaitable<Result<api::AttachResult>> attach(api::AttachParams params, Caller caller);
     Result<api::Empty> release(const api::LeaseParams& params, const Caller& caller);
     void end_all_of(const void* client);
     // Before the pool goes.

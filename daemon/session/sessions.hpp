@@ -64,6 +64,14 @@ public:
     // The connection that a context leads to, made where there is none, not connected.
     asio::awaitable<Result<Found>> find_connection(std::optional<std::string> ctx);
 
+    struct FoundSession {
+        Found server;
+        api::Session view;
+    };
+    // A session that runs, and its server, whose tmux can be asked. SessionEnded for one that has ended.
+    asio::awaitable<Result<FoundSession>> find_running(std::string word, std::optional<std::string> auth_sock,
+                                                       Caller caller);
+
     [[nodiscard]] const SessionTable& table() const { return table_; }
     // Every wait ends with ShuttingDown.
     void request_stop();

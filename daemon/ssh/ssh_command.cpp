@@ -96,6 +96,20 @@ std::vector<std::string> master_command(const SshConfig& config, const SshRoute&
     return argv;
 }
 
+std::vector<std::string> terminal_command(const SshConfig& config, const std::string& control_path,
+                                          const std::string& host, const std::string& command) {
+    std::vector<std::string> argv = {config.program, "-t", "-S", escape_percent(control_path)};
+    // Where the master is gone, ssh would log in by itself without a word. On the command line this is also before a
+    // ProxyJump of the user's config.
+    for (const char* option : {"ControlMaster=no", "ProxyCommand=false", "ClearAllForwardings=yes", "ForwardAgent=no",
+                               "ForwardX11=no", "PermitLocalCommand=no", "RemoteCommand=none"}) {
+        argv.insert(argv.end(), {"-o", option});
+    }
+    argv.insert(argv.end(), config.options.begin(), config.options.end());
+    argv.insert(argv.end(), {"--", host, command});
+    return argv;
+}
+
 std::vector<std::string> ssh_environment(const std::vector<std::string>& own,
                                          const std::optional<std::string>& auth_sock) {
     constexpr std::array<std::string_view, 9> kDropped = {

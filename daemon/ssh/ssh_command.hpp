@@ -39,6 +39,11 @@ struct MasterArguments {
 [[nodiscard]] std::vector<std::string> master_command(const SshConfig& config, const SshRoute& route,
                                                       const MasterArguments& arguments);
 
+// Runs a command line on a channel of the master at control_path, with the caller's terminal, and logs in nowhere: 255
+// where the master is gone.
+[[nodiscard]] std::vector<std::string> terminal_command(const SshConfig& config, const std::string& control_path,
+                                                        const std::string& host, const std::string& command);
+
 // The environment of an ssh: the daemon's own without what is about the daemon (NOTIFY_SOCKET, LISTEN_FDS, CMSSH_…) and
 // without SSH_ASKPASS; SSH_AUTH_SOCK replaced where auth_sock is set.
 [[nodiscard]] std::vector<std::string> ssh_environment(const std::vector<std::string>& own,

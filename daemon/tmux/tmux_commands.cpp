@@ -189,6 +189,18 @@ std::string for_any_shell(std::string_view script) {
     return "exec /bin/sh -c 'eval \"$(printf %b \"$1\")\"' sh '" + octal_escaped(script, "'!") + "'";
 }
 
+// Sets cmssh_t to tmux: below the home directory, in PATH, or in a login shell's, which PATH then has as well.
+std::string find_tmux(const SessionsConfig& config) {
+    return "cmssh_t=" + sh_quote(config.tmux) + R"sh(
+case $cmssh_t in "~/"*) cmssh_t=$HOME/${cmssh_t#??} ;; esac
+if command -v "$cmssh_t" >/dev/null 2>&1; then :; else
+case ${SHELL##*/} in *csh) cmssh_l=-c ;; *) cmssh_l=-lc ;; esac
+cmssh_p=$("${SHELL:-/bin/sh}" "$cmssh_l" env </dev/null 2>/dev/null | sed -n 's/^PATH=//p' | tail -n 1)
+PATH=$PATH:$cmssh_p
+fi
+)sh";
+}
+
 constexpr std::string_view kPlaceFormat = "cmssh #{window_id} #{pane_id} #{pane_pid}";
 constexpr std::string_view kRowFormat =
     "cmssh #{session_name} #{window_id} #{pane_id} #{pane_pid} #{pane_dead} x#{pane_dead_status} x#{pane_dead_signal} "
@@ -261,14 +273,8 @@ std::string run_script(SessionShell shell) {
 
 std::string open_command(const SessionsConfig& config, const Ownership& ownership, std::string_view token) {
     // 1,013 sessions lock everyone out of a tmux server with the usual soft limit of 1024 descriptors.
-    std::string script = "cmssh_t=" + sh_quote(config.tmux) + "; cmssh_k=" + sh_quote(token) + "\n";
+    std::string script = find_tmux(config) + "cmssh_k=" + sh_quote(token) + "\n";
     script += R"sh(ulimit -Sn "$(ulimit -Hn)" 2>/dev/null
-case $cmssh_t in "~/"*) cmssh_t=$HOME/${cmssh_t#??} ;; esac
-if command -v "$cmssh_t" >/dev/null 2>&1; then :; else
-case ${SHELL##*/} in *csh) cmssh_l=-c ;; *) cmssh_l=-lc ;; esac
-cmssh_p=$("${SHELL:-/bin/sh}" "$cmssh_l" env </dev/null 2>/dev/null | sed -n 's/^PATH=//p' | tail -n 1)
-PATH=$PATH:$cmssh_p
-fi
 if command -v "$cmssh_t" >/dev/null 2>&1; then :; else echo "$cmssh_k missing"; exit 0; fi
 echo "$cmssh_k $("$cmssh_t" -V)"
 echo "$cmssh_k boot $(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
@@ -287,6 +293,29 @@ echo "$cmssh_k home $HOME"
     // price of one more process on the way of every reply.
     script += "if [ -p /proc/self/fd/1 ]; then exec 3</proc/self/fd/1; exec " + control + "; fi\n";
     script += control + " | { cat; exec cat >/dev/null; }";
+    return for_any_shell(script);
+}
+
+std::string attach_command(const SessionsConfig& config, std::string_view session_id, Viewer viewer) {
+    const std::string name = sh_quote('=' + std::string(session_id));
+    const std::string tmux = "\"$cmssh_t\" -u -L " + sh_quote(config.tmux_socket);
+    std::string script = find_tmux(config);
+    script +=
+        R"sh(if command -v "$cmssh_t" >/dev/null 2>&1; then :; else echo 'tmux is not found on the server' >&2; exit 127; fi
+unset TMUX
+cmssh_attach() {
+)sh";
+    script += tmux + " attach-session" + (viewer == Viewer::Watches ? " -r" : "") + " -t " + name + "\ncmssh_s=$?\n";
+    // After a detach, and after the end of the session, tmux exits with 0 alike.
+    script += tmux + " has-session -t " + name + " 2>/dev/null || exit " + std::to_string(api::kAttachedToNothing) +
+              "\n}\ncmssh_attach\n";
+    // A terminal that the server's terminfo does not have yet: all of these understand xterm's sequences.
+    script += R"sh([ "$cmssh_s" -eq 0 ] || tput -T "$TERM" longname >/dev/null 2>&1 || {
+TERM=xterm-256color
+export TERM
+cmssh_attach
+}
+exit "$cmssh_s")sh";
     return for_any_shell(script);
 }
 

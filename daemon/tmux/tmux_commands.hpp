@@ -43,6 +43,12 @@ struct ServerLife {
 [[nodiscard]] std::string open_command(const SessionsConfig& config, const Ownership& ownership,
                                        std::string_view token);
 
+// A command line for a channel with a terminal, for any login shell as well: attaches the terminal to a session. Exits
+// 0 where the person detached, api::kAttachedToNothing where the session is not there (any more), 127 where there is no
+// tmux, and otherwise as tmux did.
+enum class Viewer { TakesPart, Watches };  // who watches types nothing and does not resize the session
+[[nodiscard]] std::string attach_command(const SessionsConfig& config, std::string_view session_id, Viewer viewer);
+
 // Sent once after the channel is open: what the user's ~/.tmux.conf must not change, and the subscription to dead
 // panes.
 [[nodiscard]] std::vector<std::string> setup_commands(const SessionsConfig& config, const Ownership& ownership);

@@ -5,6 +5,7 @@
 // Started by tests/bench/run, which has made the servers (packaging/demo-servers.sh) and cleans up after us.
 #include <fcntl.h>
 #include <poll.h>
+#include <pty.h>
 #include <pwd.h>
 #include <spawn.h>
 #include <sys/socket.h>
@@ -47,7 +48,8 @@ using namespace std::chrono_literals;
 
 constexpr auto kRoundTrip = 50ms;
 constexpr int kStepLimitMs = 60'000;  // no single step takes a second; more than this is a hang
-constexpr int kSessionsAtOnce = 5;    // rounds between clean-ups: tmux gets slower with every session it has
+constexpr const char* kTmuxScreen = "\033[?1049h";
+constexpr int kSessionsAtOnce = 5;  // rounds between clean-ups: tmux gets slower with every session it has
 
 double ms_since(Clock::time_point from) {
     return std::chrono::duration<double, std::milli>(Clock::now() - from).count();
@@ -122,6 +124,47 @@ double run(const Setup& setup, const Words& words, const Words& extra_environmen
     close(pidfd);
     if (!in_time || status != 0) {
         throw std::runtime_error(joined(words) + (in_time ? " failed:\n" : " did not end:\n") + contents(output));
+    }
+    return took;
+}
+
+// Runs a program on a terminal of its own and gives the time until it prints the text; then hangs up.
+double run_on_terminal(const Words& words, const std::string& text) {
+    std::vector<char*> argv;
+    for (const auto& word : words) {
+        argv.push_back(const_cast<char*>(word.c_str()));
+    }
+    argv.push_back(nullptr);
+    const winsize size{24, 80, 0, 0};
+    int terminal = -1;
+    const auto began = Clock::now();
+    const pid_t pid = forkpty(&terminal, nullptr, nullptr, &size);
+    if (pid < 0) {
+        throw std::runtime_error(std::string("forkpty: ") + std::strerror(errno));
+    }
+    if (pid == 0) {
+        setenv("TERM", "xterm-256color", 1);
+        execvp(argv[0], argv.data());
+        _exit(127);
+    }
+    std::string printed;
+    double took = 0;
+    bool found = false;
+    while (!found) {
+        pollfd readable{terminal, POLLIN, 0};
+        char bytes[4096];
+        const ssize_t n = poll(&readable, 1, kStepLimitMs) == 1 ? read(terminal, bytes, sizeof bytes) : -1;
+        took = ms_since(began);
+        if (n <= 0) {
+            break;
+        }
+        printed.append(bytes, static_cast<std::size_t>(n));
+        found = printed.find(text) != std::string::npos;
+    }
+    close(terminal);
+    waitpid(pid, nullptr, 0);
+    if (!found) {
+        throw std::runtime_error(joined(words) + " did not get there:\n" + printed);
     }
     return took;
 }
@@ -321,7 +364,7 @@ private:
             words.insert(words.end(), {"-S", setup_.dir + "/peer-" + control});
         }
         // -O and -N take no command: the host ends such a line
-        const bool host_last = !rest.empty() && rest[0][0] == '-';
+        const bool host_last = !rest.empty() && rest[0][0] == '-' && rest[0] != "-t";
         const std::string host = "127.0.0." + (is_far ? "1" : n);
         if (!host_last) {
             words.push_back(host);
@@ -376,6 +419,16 @@ private:
     }
     Words cmctl_start(const std::string& n) const { return {"cmctl", "start", "--ctx", context(n), "sleep", "300"}; }
 
+    // Until tmux's first bytes are on the terminal.
+    double cmctl_attach(const std::string& n) {
+        const json started = api_->call("start", {{"ctx", context(n)}, {"command", {"sleep", "300"}}});
+        settle(300ms);
+        return run_on_terminal({"cmctl", "attach", started.at("session").at("id").get<std::string>()}, kTmuxScreen);
+    }
+    double ssh_attach(const std::string& n) const {
+        return run_on_terminal(ssh(n, n, {"-t", "tmux", "-L", "peer", "attach", "-t", "keeper"}), kTmuxScreen);
+    }
+
     static Words tmux_start(const std::string& name) {
         return {"tmux", "-L", name, "new-session", "-d", "sleep", "300"};
     }
@@ -415,6 +468,7 @@ private:
                 {rc + ": start, API", [=, this] { return start_by_api(n); }},
                 {rc + ": start, API, back to back", [=, this] { return second_start_by_api(n); }},
                 {rc + ": cmctl start", [=, this] { return run(setup_, cmctl_start(n)); }},
+                {rc + ": cmctl attach", [=, this] { return cmctl_attach(n); }},
                 {rc + ": check, API",
                  [=, this] {
                      return api_->timed("check", {{"ctx", context(n)}});
@@ -424,6 +478,7 @@ private:
         const std::vector<Operation> peers{
             {rc + ": ssh -S ctl host tmux new-session -d",
              [=, this] { return run(setup_, ssh(n, n, tmux_start("peer"))); }},
+            {rc + ": ssh -S ctl -t host tmux attach", [=, this] { return ssh_attach(n); }},
             {rc + ": ssh -S ctl host true", [=, this] { return run(setup_, ssh(n, n, {"true"})); }},
             {rc + ": cold ssh host true", [=, this] { return run(setup_, ssh(n, "", {"true"})); }},
             {rc + ": local tmux new-session -d",
@@ -457,6 +512,7 @@ private:
                 {"far: start, API", [this] { return start_by_api("far"); }},
                 {"far: start, API, back to back", [this] { return second_start_by_api("far"); }},
                 {"far: cmctl start", [this] { return run(setup_, cmctl_start("far")); }},
+                {"far: cmctl attach", [this] { return cmctl_attach("far"); }},
                 {"far: check, API",
                  [this] {
                      return api_->timed("check", {{"ctx", "far"}});
@@ -465,6 +521,7 @@ private:
         }
         operations.push_back({"far: ssh -S ctl host tmux new-session -d",
                               [this] { return run(setup_, ssh("far", "far", tmux_start("peer"))); }});
+        operations.push_back({"far: ssh -S ctl -t host tmux attach", [this] { return ssh_attach("far"); }});
         measure(results_, operations, 10, [this] {
             end_our_sessions();
             end_peer_sessions("peer", home_of("far"));
@@ -580,6 +637,18 @@ std::string Bench::report() const {
         ratio_row("whole `cmctl start` / the same, skel (times faster)", "skel: cmctl start", "skel" + tmux, false, 0);
         ratio_row("whole `cmctl start` / local `tmux new-session -d` (share)", "skel: cmctl start",
                   "skel: local tmux new-session -d", true, 1.15);
+        const std::string attach = ": ssh -S ctl -t host tmux attach";
+        for (const std::string where : {"skel", "slow", "far"}) {
+            ratio_row("`cmctl attach` until tmux is on the terminal / `ssh -S ctl -t host tmux attach`, " + where +
+                          " (share)",
+                      where + ": cmctl attach", where + attach, true, 0);
+        }
+        if (r.has("far: cmctl attach")) {
+            const double more = r.median("far: cmctl attach") - r.median("far" + attach);
+            const double trip = std::chrono::duration<double, std::milli>(kRoundTrip).count();
+            out << "| the same, far, in round trips more than it | " << format("%.2f", more / trip)
+                << " | | | at most 1" << (more > trip ? ", **missed**" : "") << " |\n";
+        }
         ratio_row("native check / `ssh -O check` (times faster)", "skel: native check", "skel: ssh -O check", false,
                   40);
         ratio_row("`check` of the API, through to the server's tmux / `ssh -O check` (times faster)",

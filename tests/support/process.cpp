@@ -171,6 +171,11 @@ Process::Process(const Words& argv, const SpawnOptions& options) : output_(memor
     ::posix_spawn_file_actions_adddup2(&actions, input.get(), STDIN_FILENO);
     ::posix_spawn_file_actions_adddup2(&actions, output_.get(), STDOUT_FILENO);
     ::posix_spawn_file_actions_adddup2(&actions, options.merge_errors ? output_.get() : errors_.get(), STDERR_FILENO);
+    if (!options.terminal.empty()) {
+        ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, options.terminal.c_str(), O_RDWR, 0);
+        ::posix_spawn_file_actions_adddup2(&actions, STDIN_FILENO, STDOUT_FILENO);
+        ::posix_spawn_file_actions_adddup2(&actions, STDIN_FILENO, STDERR_FILENO);
+    }
     for (const int fd : options.descriptors) {
         ::posix_spawn_file_actions_adddup2(&actions, fd, fd);
     }
@@ -182,7 +187,8 @@ Process::Process(const Words& argv, const SpawnOptions& options) : output_(memor
     ::posix_spawnattr_setsigdefault(&attributes, &all);
     // A group of its own: a ^C in the terminal goes to the tests, which then end what they started.
     ::posix_spawnattr_setpgroup(&attributes, 0);
-    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    const int leads = options.terminal.empty() ? POSIX_SPAWN_SETPGROUP : POSIX_SPAWN_SETSID;
+    ::posix_spawnattr_setflags(&attributes, static_cast<short>(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | leads));
     Words environment = options.environment;
     if (environment.empty()) {
         environment.push_back(std::string("PATH=") + kPath);

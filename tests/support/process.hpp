@@ -19,6 +19,7 @@ struct SpawnOptions {
     Words environment;             // the whole of it
     std::string input;             // standard input
     std::vector<int> descriptors;  // handed on under the same numbers
+    std::string terminal;          // in place of all three: it leads a session that has this terminal
     bool merge_errors = false;     // standard error goes to errors() and output() alike, in order: to output()
 };
 

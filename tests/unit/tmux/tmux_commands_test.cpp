@@ -122,7 +122,8 @@ TEST(TmuxCommands, AreOneLineEachWhateverIsInThem) {
     for (const auto& line :
          {pane_directory_command(nasty), list_command(owner, true), list_command(owner, false), show_command(nasty),
           kill_session_command(nasty), kill_pane_command(nasty), open_command(config, owner, "tok'en\n"),
-          try_directory_command("/a\nb'\\!"), signal_command(5, 15), sweep_command({{nasty, 5}, {"sess-b", 6}})}) {
+          attach_command(config, nasty, Viewer::Watches), try_directory_command("/a\nb'\\!"), signal_command(5, 15),
+          sweep_command({{nasty, 5}, {"sess-b", 6}})}) {
         lines.push_back(line);
     }
     for (const auto& line : lines) {

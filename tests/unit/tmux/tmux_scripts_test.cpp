@@ -310,6 +310,80 @@ TEST_F(OpenScript, TakesATmuxBelowTheServersHome) {
     }
 }
 
+// ---- The command line that attaches a terminal ----
+
+// Says how it is called. Attaching, it ends as ATTACH says, under a known TERM; the session is there unless GONE is
+// set.
+constexpr std::string_view kAttachingTmux = R"sh(#!/bin/sh
+printf '%s ' "$TERM" "${TMUX-}" "$@"
+echo
+case $* in
+*has-session*) [ -z "${GONE-}" ] ;;
+*) [ "$TERM" = xterm-256color ] || exit "${ATTACH-0}" ;;
+esac
+)sh";
+
+class AttachScript : public TmuxScripts {
+protected:
+    AttachScript() { home_.write("bin/tmux", kAttachingTmux, true); }
+
+    // Behind what the start-up files print.
+    [[nodiscard]] Ran attach(const std::string& shell, Viewer viewer, const Environment& more = {}) const {
+        Environment variables = environment(shell);
+        variables["PATH"] = home_.path() + "/bin:" + variables["PATH"];
+        for (const auto& [name, value] : more) {
+            variables[name] = value;
+        }
+        SessionsConfig config;
+        config.tmux_socket = "our-socket";
+        Ran ran = run_by(shell, attach_command(config, "sess-a", viewer), variables);
+        const auto at = ran.output.find(variables["TERM"] + "  -u");
+        ran.output.erase(0, at == std::string::npos ? 0 : at);
+        return ran;
+    }
+};
+
+TEST_F(AttachScript, TakesPartInThatSessionUnderEveryShell) {
+    for (const auto& shell : login_shells()) {
+        SCOPED_TRACE(shell);
+        const Ran ran = attach(shell, Viewer::TakesPart, {{"TMUX", "/tmp/tmux-0/default,1,0"}});
+        EXPECT_EQ(ran.exit_code, 0) << ran.errors;
+        EXPECT_EQ(ran.output,
+                  "dumb  -u -L our-socket attach-session -t =sess-a \n"
+                  "dumb  -u -L our-socket has-session -t =sess-a \n");
+    }
+}
+
+TEST_F(AttachScript, WatchesWithoutTyping) {
+    EXPECT_THAT(attach("/bin/sh", Viewer::Watches).output, HasSubstr(" attach-session -r -t =sess-a \n"));
+}
+
+TEST_F(AttachScript, TellsADetachFromASessionThatIsGone) {
+    EXPECT_EQ(attach("/bin/sh", Viewer::TakesPart, {{"GONE", "1"}}).exit_code, api::kAttachedToNothing);
+    EXPECT_EQ(attach("/bin/sh", Viewer::TakesPart, {{"GONE", "1"}, {"ATTACH", "1"}}).exit_code,
+              api::kAttachedToNothing);
+}
+
+TEST_F(AttachScript, EndsAsTmuxDoesOnATerminalThatTheServerKnows) {
+    EXPECT_EQ(attach("/bin/sh", Viewer::TakesPart, {{"ATTACH", "1"}}).exit_code, 1);
+}
+
+TEST_F(AttachScript, TriesAnotherNameForATerminalThatTheServerDoesNotKnow) {
+    const Ran ran = attach("/bin/sh", Viewer::TakesPart, {{"ATTACH", "1"}, {"TERM", "xterm-of-tomorrow"}});
+    EXPECT_EQ(ran.exit_code, 0) << ran.errors;
+    EXPECT_THAT(ran.output, HasSubstr("\nxterm-256color  -u -L our-socket attach-session -t =sess-a \n"));
+}
+
+TEST_F(AttachScript, SaysThatThereIsNoTmux) {
+    SessionsConfig config;
+    config.tmux = "no-such-tmux";
+    for (const auto& shell : login_shells()) {
+        const Ran ran = run_by(shell, attach_command(config, "sess-a", Viewer::TakesPart), environment(shell));
+        EXPECT_EQ(ran.exit_code, 127) << shell;
+        EXPECT_THAT(ran.errors, HasSubstr("tmux is not found on the server\n")) << shell;
+    }
+}
+
 // ---- What runs on channels of its own ----
 
 using TryDirectory = TmuxScripts;
