@@ -48,6 +48,12 @@ struct LogsOptions {
     std::optional<int> lines;
 };
 
+struct ExecOptions {
+    std::optional<std::string> ctx;
+    bool terminal = false;
+    std::vector<std::string> command;
+};
+
 struct RpcOptions {
     std::string method;
     std::optional<std::string> params;  // JSON, or - for standard input
