@@ -298,7 +298,7 @@ int exec(const GlobalOptions& global, ExecOptions options) {
             return code;
         }
         auto lease = std::move(std::get<Reply<api::AcquireResult>>(outcome).value);
-        request.command = exec_command(lease.lease, options.command);
+        request.command = exec_command(lease.lease, options.command, terminal ? ExecInput::Terminal : ExecInput::Plain);
         if (request.command.size() > kMaxCommandLine) {
             Error error{.kind = ErrorKind::Limit,
                         .message = "the command line is too long",

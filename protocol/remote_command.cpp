@@ -12,14 +12,29 @@ constexpr std::size_t kPiece = 1600;
 constexpr std::string_view kMarkPrefix = "cmssh-exec-";
 
 // The shell stays to report how the program ended, and so takes the signals that are meant for the program, which has
-// the default actions again. It says "Terminated" and the like on a standard error that is nobody's: descriptor 9 keeps
-// the real one. $1 is the mark. No line end, quote or ! in it: see for_any_shell().
-constexpr std::string_view kRunWords =
-    R"sh(shift; eval "set -- $(printf %b "$@")"; trap : HUP INT QUIT TERM USR1 USR2; )sh"
-    R"sh(exec 9>&2 2>/dev/null; (exec "$@" 2>&9 9>&-); exit $?)sh";
-constexpr std::string_view kSetUpAndRunWords =
-    R"sh(shift; eval "set -- $(printf %b "$@")"; trap : HUP INT QUIT TERM USR1 USR2; IFS= read -r cmssh_s; )sh"
+// the default actions again. Where a terminal is closed, the kernel sends SIGHUP to the shell alone, and to the rest
+// when that has died of it. The shell says "Terminated" and the like on a standard error that is nobody's: descriptor 9
+// keeps the real one. $1 is the mark. No line end, quote or ! in it: see for_any_shell().
+constexpr std::string_view kUnpack = R"sh(shift; eval "set -- $(printf %b "$@")"; )sh";
+constexpr std::string_view kTrap = "trap : HUP INT QUIT TERM USR1 USR2; ";
+constexpr std::string_view kTrapOnTerminal = "trap : INT QUIT TERM USR1 USR2; ";
+constexpr std::string_view kReadSetup = "IFS= read -r cmssh_s; ";
+constexpr std::string_view kRun = R"sh(exec 9>&2 2>/dev/null; (exec "$@" 2>&9 9>&-); exit $?)sh";
+constexpr std::string_view kSetUpAndRun =
     R"sh(exec 9>&2 2>/dev/null; (eval "$(printf %b "$cmssh_s")"; exec "$@" 2>&9 9>&-); exit $?)sh";
+
+std::string run_script(ExecInput input) {
+    std::string script(kUnpack);
+    switch (input) {
+        case ExecInput::Plain:
+            return script.append(kTrap).append(kRun);
+        case ExecInput::SetupFirst:
+            return script.append(kTrap).append(kReadSetup).append(kSetUpAndRun);
+        case ExecInput::Terminal:
+            return script.append(kTrapOnTerminal).append(kRun);
+    }
+    return script;
+}
 
 // Nothing of this line itself looks like the mark. Where the shell leads no group, as below a command that sshd was
 // told to force, or without a session of its own, what it runs is signalled alone. A group of 0 or 1 is none of ours.
@@ -84,14 +99,12 @@ std::string for_any_shell(std::string_view script) {
     return "exec /bin/sh -c 'eval \"$(printf %b \"$1\")\"' sh '" + octal_escaped(script, "'!") + "'";
 }
 
-std::string exec_command(std::string_view mark, const std::vector<std::string>& words, ExecSetup setup) {
+std::string exec_command(std::string_view mark, const std::vector<std::string>& words, ExecInput input) {
     std::string text;
     for (const auto& word : words) {
         text += (text.empty() ? "" : " ") + sh_quote(word);
     }
-    std::string line = "exec /bin/sh -c '";
-    line += setup == ExecSetup::None ? kRunWords : kSetUpAndRunWords;
-    line += "' sh ";
+    std::string line = "exec /bin/sh -c '" + run_script(input) + "' sh ";
     line += kMarkPrefix;
     line += mark;
     for (std::string_view rest = text; !rest.empty(); rest.remove_prefix(std::min(kPiece, rest.size()))) {

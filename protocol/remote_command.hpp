@@ -21,14 +21,15 @@ namespace cmssh {
 // The server's kernel refuses a longer one: it is one argument of the login shell (MAX_ARG_STRLEN, with the NUL).
 inline constexpr std::size_t kMaxCommandLine = 128 * 1024 - 1;
 
-// Whether environment and directory come first on the command's standard input, where nobody else sees them.
-enum class ExecSetup { None, OnStdin };
+// What the command's standard input is. SetupFirst: environment and directory come first on it, where nobody else sees
+// them. Terminal: the command ends with it.
+enum class ExecInput { Plain, SetupFirst, Terminal };
 // Runs a program with the words as they are: no shell reads them, and no login shell is started for them. It ends with
 // the program's own code, or 128 + n where signal n ended it; 127 where there is no such program, 126 where it can't be
 // executed. The program has the streams to itself. While it runs signal_exec_script() finds it by the mark.
 [[nodiscard]] std::string exec_command(std::string_view mark, const std::vector<std::string>& words,
-                                       ExecSetup setup = ExecSetup::None);
-// The line that ExecSetup::OnStdin reads, with its end. cwd: relative to the home directory, ~ and ~/… too.
+                                       ExecInput input = ExecInput::Plain);
+// The line that ExecInput::SetupFirst reads, with its end. cwd: relative to the home directory, ~ and ~/… too.
 [[nodiscard]] std::string exec_setup_line(std::string_view mark, const std::optional<std::string>& cwd,
                                           const std::map<std::string, std::string>& env);
 // The last line on standard error where the directory can't be entered; the shell's reason is the line before. The

@@ -136,14 +136,14 @@ asio::awaitable<Result<api::ExecResult>> RemoteExec::exec(api::ExecParams params
     }
     const auto run = std::make_shared<Run>(clock_);
     run->mark = make_lease_id(random_bits());
-    const auto setup = params.cwd || !params.env.empty() ? ExecSetup::OnStdin : ExecSetup::None;
-    std::string command = exec_command(run->mark, params.command, setup);
+    const auto kind = params.cwd || !params.env.empty() ? ExecInput::SetupFirst : ExecInput::Plain;
+    std::string command = exec_command(run->mark, params.command, kind);
     if (command.size() > kMaxCommandLine) {
         co_return Error{.kind = ErrorKind::Limit,
                         .message = "params.command is too long",
                         .hint = "give long input as stdin, or put it into a file on the server"};
     }
-    if (setup == ExecSetup::OnStdin) {
+    if (kind == ExecInput::SetupFirst) {
         run->input = exec_setup_line(run->mark, params.cwd, params.env);
     }
     run->input += *input;

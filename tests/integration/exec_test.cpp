@@ -433,12 +433,14 @@ TEST(ExecTerminal, HasItsModesBackWhateverHappens) {
 
 TEST(ExecTerminal, IsLeftByTheEscape) {
     World world;
-    OnTerminal terminal(world, {"exec", "--ctx", "server-1", "-t", "sh", "-c", "echo ready; exec sleep 1000"});
-    EXPECT_TRUE(terminal.shows("ready")) << terminal.shown;
+    OnTerminal terminal(world, {"exec", "--ctx", "server-1", "-t", "sh", "-c", "echo $$; exec sleep 1000"});
+    EXPECT_TRUE(terminal.shows("\r\n")) << terminal.shown;
+    const pid_t pid = std::stoi(terminal.shown);
     EXPECT_TRUE(wait_until([&] { return terminal.is_raw(); }));
     terminal.type("\r~.");
     EXPECT_EQ(terminal.process->wait(), exited(255));
     EXPECT_TRUE(terminal.is_as_before());
+    EXPECT_TRUE(ends(pid));
 }
 
 TEST(ExecTerminal, IsNoneWhereStandardInputIsNone) {
@@ -555,7 +557,8 @@ TEST_F(ExecRpc, EndsWithItsMaster) {
 }
 
 TEST_F(ExecRpc, EndsWithTheDaemon) {
-    const int id = world.rpc().send("exec", params({"sh", "-c", "echo >" + (world.dir / "on") + "; sleep 1000"}, {}));
+    const int id =
+        world.rpc().send("exec", params({"sh", "-c", "echo >" + (world.dir / "on") + "; sleep 1000"}, Json::object()));
     EXPECT_TRUE(wait_until([&] { return exists(world.dir / "on"); }));
     world.daemon.stop();
     EXPECT_EQ(world.rpc().reply(id).at("error").at("data").at("kind"), "shutting_down");

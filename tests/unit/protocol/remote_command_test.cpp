@@ -155,14 +155,14 @@ TEST_F(ExecCommand, IsSetUpByTheFirstLineOfItsInput) {
     const Words show = {"sh", "-c", "printf '%s\\0' \"$PWD\" \"$NASTY\" \"$PATH\"; cat"};
     for (const auto& shell : login_shells()) {
         SCOPED_TRACE(shell);
-        const std::string line = exec_command("lease-a", show, ExecSetup::OnStdin);
+        const std::string line = exec_command("lease-a", show, ExecInput::SetupFirst);
         const Ran ran = run_with_input(
             shell, line, exec_setup_line("lease-a", directory, {{"NASTY", value}, {"PATH", "/bin"}}) + "rest\nof it");
         EXPECT_EQ(ran.exit_code, 0) << ran.errors;
         EXPECT_EQ(ran.output, directory + '\0' + value + '\0' + "/bin" + '\0' + "rest\nof it");
         std::filesystem::create_directories(home_.path() + "/below");
         for (const char* below : {"~/below", "below"}) {
-            const Ran at_home = run_with_input(shell, "cd\n" + exec_command("lease-a", {"pwd"}, ExecSetup::OnStdin),
+            const Ran at_home = run_with_input(shell, "cd\n" + exec_command("lease-a", {"pwd"}, ExecInput::SetupFirst),
                                                exec_setup_line("lease-a", below, {}));
             EXPECT_EQ(at_home.output, home_.path() + "/below\n") << below << at_home.errors;
         }
@@ -171,7 +171,7 @@ TEST_F(ExecCommand, IsSetUpByTheFirstLineOfItsInput) {
 
 TEST_F(ExecCommand, SaysWhereTheDirectoryIsNotThere) {
     for (const auto& shell : login_shells()) {
-        const Ran ran = run_with_input(shell, exec_command("lease-a", {"echo", "ran"}, ExecSetup::OnStdin),
+        const Ran ran = run_with_input(shell, exec_command("lease-a", {"echo", "ran"}, ExecInput::SetupFirst),
                                        exec_setup_line("lease-a", "/no/such", {}));
         EXPECT_EQ(ran.exit_code, 1) << shell;
         EXPECT_EQ(ran.output, "") << shell;
