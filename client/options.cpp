@@ -188,6 +188,28 @@ int parse_attach(CLI::App& app, GlobalOptions& global, const std::vector<std::st
     });
 }
 
+int parse_exec(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    StartLine line = split_start_line(words);
+    ExecOptions options;
+    // For the help only: the command never gets here.
+    app.add_option("CMD", options.command, "The program and its arguments, from the first word that is no option on")
+        ->type_name("[ARG...]");
+    app.add_option("--ctx", options.ctx, "Context, or an ssh destination")->type_name("C");
+    app.add_flag("-t,--tty", options.terminal, "With a terminal on the server");
+    app.footer(
+        "The arguments arrive as they are: for a pipeline, sh -c '...'. Exits with the program's own code, 128 + n "
+        "where "
+        "signal n ended it, 255 where the connection failed. Ctrl-C goes to the program, a second one leaves it.");
+    return parse_words(app, std::move(line.options), [&] {
+        options.command = std::move(line.command);
+        if (options.command.empty()) {
+            std::fprintf(stderr, "cmctl: exec: expected a command\nhint: cmctl exec --ctx C CMD [ARG...]\n");
+            return exit_code::kUsage;
+        }
+        return exec(global, std::move(options));
+    });
+}
+
 int parse_wait(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
     std::string session;
     app.add_option("session", session, "An id, a unique prefix of one, or a name")->required();
@@ -260,6 +282,7 @@ constexpr Verb kVerbs[] = {
     {"kill", "End sessions, or send them a signal", parse_kill},
     {"logs", "What a session has printed: scrollback and screen", parse_logs},
     {"attach", "Your terminal on a session", parse_attach},
+    {"exec", "Run a command on a server with your own input and output", parse_exec},
     {"wait", "Wait until a session ends, and exit with its code", parse_wait},
     {"status", "The daemon, its connections and sessions in short", parse_plain<status>},
     {"stats", "Connections and what they saved", parse_plain<stats>},

@@ -54,6 +54,12 @@ struct AttachOptions {
     bool read_only = false;
 };
 
+struct ExecOptions {
+    std::optional<std::string> ctx;
+    bool terminal = false;
+    std::vector<std::string> command;
+};
+
 struct RpcOptions {
     std::string method;
     std::optional<std::string> params;  // JSON, or - for standard input

@@ -11,6 +11,7 @@ int list(const GlobalOptions& global, const ListOptions& options);
 int kill(const GlobalOptions& global, const KillOptions& options);
 int logs(const GlobalOptions& global, const LogsOptions& options);
 int attach(const GlobalOptions& global, const AttachOptions& options);
+int exec(const GlobalOptions& global, ExecOptions options);
 
 int stats(const GlobalOptions& global);
 int status(const GlobalOptions& global);

@@ -10,6 +10,7 @@
 
 #include "client/attach.hpp"
 #include "client/call.hpp"
+#include "client/given_context.hpp"
 #include "client/interrupt.hpp"
 #include "client/output.hpp"
 #include "client/terminal.hpp"
@@ -26,11 +27,6 @@ constexpr int kDyingDaemonPause = 10;  // milliseconds
 // An upgrade stops one daemon and starts the next.
 constexpr auto kNextDaemon = std::chrono::seconds(10);
 constexpr int kNextDaemonPause = 100;  // milliseconds
-
-std::optional<std::string> environment_value(const char* name) {
-    const char* value = std::getenv(name);
-    return value != nullptr && *value != '\0' ? std::optional<std::string>(value) : std::nullopt;
-}
 
 std::string random_request_id() {
     std::array<unsigned char, 16> bytes{};
@@ -126,23 +122,6 @@ private:
     bool said_ = false;
     StatusLine& status_;
 };
-
-// The contexts, for someone who named none.
-void print_contexts_to_choose(RpcClient& client, std::optional<Instant> deadline) {
-    const auto known = call<api::ContextsResult>(client, "contexts", Json::object(), deadline);
-    const auto* reply = std::get_if<Reply<api::ContextsResult>>(&known);
-    if (reply == nullptr) {
-        return;
-    }
-    if (reply->value.contexts.empty()) {
-        std::fputs("contexts: none are configured; any ssh destination is one\n", stderr);
-        return;
-    }
-    std::fputs("contexts:\n", stderr);
-    for (const api::Context& context : reply->value.contexts) {
-        std::fprintf(stderr, "    %s\n", printable(context.name).c_str());
-    }
-}
 
 // An answer, and the connection that it came over.
 struct Started {

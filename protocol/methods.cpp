@@ -392,7 +392,10 @@ struct Fields<AcquireParams> {
         field("refused", &AcquireParams::refused, kRefusedDoc),
         field("pid", &AcquireParams::pid,
               "a process of the caller's user that holds the lease until it ends, in place of the caller's connection")
-            .at_least(1));
+            .at_least(1),
+        field("hang_up", &AcquireParams::hang_up,
+              "a command runs with the lease as its mark: where the lease ends without release, it gets SIGHUP")
+            .defaulted());
 };
 
 template <>

@@ -203,11 +203,12 @@ struct AttachResult {
 inline constexpr int kAttachedToNothing = 3;
 
 struct AcquireParams {
-    std::string ctx;
+    std::optional<std::string> ctx;
     std::optional<std::string> auth_sock;
     bool interactive = false;
     std::optional<std::string> refused;  // a lease of the same caller, on whose channel the server refused
     std::optional<int> pid;              // a process that holds the lease instead of the caller's connection
+    bool hang_up = false;                // what runs under its mark gets SIGHUP where it ends without release
 };
 struct AcquireResult {
     std::string lease;

@@ -92,6 +92,11 @@ Json build(const std::string& version) {
     document.add<AcquireParams, AcquireResult>(
         "acquire", "A lease: a channel on a server's master, for the caller to use", login_errors_and({}));
     document.add<LeaseParams, Empty>("release", "Ends a lease", {});
+    document.add<LeaseSignalParams, Empty>(
+        "signal", "Sends a signal to the command that has a lease as its mark",
+        {ErrorKind::MasterLost, ErrorKind::ChannelRefused, ErrorKind::Timeout, ErrorKind::Cancelled});
+    document.add<ExecParams, ExecResult>("exec", "Runs a program on a server to its end",
+                                         login_errors_and({ErrorKind::BadCwd}));
     document.add<Empty, StatsResult>("stats", "Counters of the pool and of the daemon", {});
     document.add<ConnectParams, ConnectResult>("connect", "Connects to a server where no connection is up",
                                                login_errors_and({}));

@@ -70,6 +70,7 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
       registry_(clock_, options_.state_dir + "/registry.db"),
       sessions_(io.get_executor(), clock_, config_, resolver_, registry_),
       leases_(clock_, config_, sessions_),
+      remote_exec_(io.get_executor(), clock_, config_, sessions_, leases_),
       pool_(ConnectionServices{.executor = io.get_executor(),
                                .clock = clock_,
                                .config = config_,
@@ -79,7 +80,7 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
                                .owner = owner_of(options_),
                                .unit_random = make_unit_random()},
             options_.runtime_dir),
-      handlers_(clock_, config_, sessions_, leases_, pool_, resolver_, *this, options_.home),
+      handlers_(clock_, config_, sessions_, leases_, remote_exec_, pool_, resolver_, *this, options_.home),
       server_(io.get_executor(), clock_, config_, handlers_, socket_.take_fd()),
       signals_(io, SIGTERM, SIGINT, SIGHUP),
       started_(clock_.now()),
@@ -140,9 +141,11 @@ asio::awaitable<void> Daemon::shut_down() {
     server_.stop_accepting();
     socket_.unlink_own();
     sessions_.request_stop();
+    remote_exec_.request_stop();
     pool_.request_stop();
     spawner_.kill_running();
     co_await server_.shut_down(clock_.now() + kStopDeadline);
+    co_await remote_exec_.shut_down();
     leases_.end_all();
     co_await sessions_.shut_down();
     co_await pool_.shut_down();

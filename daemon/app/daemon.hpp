@@ -62,6 +62,7 @@ private:
     Registry registry_;
     Sessions sessions_;
     Leases leases_;
+    RemoteExec remote_exec_;
     Pool pool_;
     Handlers handlers_;
     RpcServer server_;

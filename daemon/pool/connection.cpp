@@ -768,6 +768,21 @@ asio::awaitable<Result<Connection::Lease>> Connection::lease_again(Lease refused
     co_return co_await lease_in_turn(std::move(want), ChannelBudget::Turn::First, patience);
 }
 
+asio::awaitable<Result<Connection::OpenChannel>> Connection::open_channel(const Lease& lease, std::string command,
+                                                                          Instant deadline) {
+    OpenChannel open;
+    open.master = master_;
+    if (open.master == nullptr || lease.generation != generation_) {
+        co_return lost();
+    }
+    auto channel = co_await open.master->open_channel(std::move(command), deadline);
+    if (!channel) {
+        co_return std::move(channel).error();
+    }
+    open.channel = std::move(*channel);
+    co_return open;
+}
+
 asio::awaitable<Result<Connection::ReadyTmux>> Connection::ensure_tmux(Want want) {
     auto ready = co_await ensure_master(std::move(want));
     if (!ready) {

@@ -139,6 +139,13 @@ public:
     asio::awaitable<Result<Lease>> lease(Want want, ChannelBudget::Patience patience);
     // The server refused the lease's channel: the same lease again, on another try or another place in line.
     asio::awaitable<Result<Lease>> lease_again(Lease refused, Want want, ChannelBudget::Patience patience);
+    // A command line on the lease's channel. Errors of Master::open_channel; MasterLost where its master is not the
+    // present one any more.
+    struct OpenChannel {
+        std::shared_ptr<Master> master;  // shared with its connection: the channel must not outlive it
+        std::unique_ptr<Channel> channel;
+    };
+    asio::awaitable<Result<OpenChannel>> open_channel(const Lease& lease, std::string command, Instant deadline);
     // nullptr while there is none.
     [[nodiscard]] TmuxChannel* tmux();
     [[nodiscard]] SpareSession& spare() { return spare_; }

@@ -25,12 +25,13 @@ Result<Json> written(Result<T> result) {
 
 }  // namespace
 
-Handlers::Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, Pool& pool,
-                   IdentityResolver& resolver, DaemonControl& control, std::string home)
+Handlers::Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, RemoteExec& remote_exec,
+                   Pool& pool, IdentityResolver& resolver, DaemonControl& control, std::string home)
     : clock_(clock),
       config_(config),
       sessions_(sessions),
       leases_(leases),
+      remote_exec_(remote_exec),
       pool_(pool),
       resolver_(resolver),
       control_(control),
@@ -47,6 +48,8 @@ const std::map<std::string_view, Handlers::Method>& Handlers::methods() {
         {"attach", &Handlers::attach},
         {"acquire", &Handlers::acquire},
         {"release", &Handlers::release},
+        {"signal", &Handlers::signal},
+        {"exec", &Handlers::exec},
         {"stats", &Handlers::stats},
         {"connect", &Handlers::connect},
         {"disconnect", &Handlers::disconnect},
@@ -163,6 +166,22 @@ asio::awaitable<Result<Json>> Handlers::release(Call call) {
         co_return params.error();
     }
     co_return written(leases_.release(*params, call.caller));
+}
+
+asio::awaitable<Result<Json>> Handlers::signal(Call call) {
+    auto params = api::read<api::LeaseSignalParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    co_return written(co_await remote_exec_.signal(std::move(*params), std::move(call.caller)));
+}
+
+asio::awaitable<Result<Json>> Handlers::exec(Call call) {
+    auto params = api::read<api::ExecParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    co_return written(co_await remote_exec_.exec(std::move(*params), std::move(call.caller)));
 }
 
 asio::awaitable<Result<Json>> Handlers::stats(Call call) {

@@ -8,6 +8,7 @@
 
 #include "daemon/rpc/client_session.hpp"
 #include "daemon/session/leases.hpp"
+#include "daemon/session/remote_exec.hpp"
 #include "daemon/session/sessions.hpp"
 
 namespace cmssh {
@@ -23,8 +24,8 @@ public:
 
 class Handlers final : public RequestHandler {
 public:
-    Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, Pool& pool,
-             IdentityResolver& resolver, DaemonControl& control, std::string home);
+    Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, RemoteExec& remote_exec,
+             Pool& pool, IdentityResolver& resolver, DaemonControl& control, std::string home);
 
     asio::awaitable<Result<Json>> handle(Request request, ClientSession& client) override;
     void client_gone(const ClientSession& client) override;
@@ -46,6 +47,8 @@ private:
     asio::awaitable<Result<Json>> attach(Call call);
     asio::awaitable<Result<Json>> acquire(Call call);
     asio::awaitable<Result<Json>> release(Call call);
+    asio::awaitable<Result<Json>> signal(Call call);
+    asio::awaitable<Result<Json>> exec(Call call);
     asio::awaitable<Result<Json>> stats(Call call);
     asio::awaitable<Result<Json>> connect(Call call);
     asio::awaitable<Result<Json>> disconnect(Call call);
@@ -63,6 +66,7 @@ private:
     const Config& config_;
     Sessions& sessions_;
     Leases& leases_;
+    RemoteExec& remote_exec_;
     Pool& pool_;
     IdentityResolver& resolver_;
     DaemonControl& control_;

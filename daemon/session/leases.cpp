@@ -18,6 +18,12 @@ Connection::Want want_of(const Sessions::Found& found, std::optional<std::string
     return want;
 }
 
+Error not_yours(const std::string& id) {
+    return Error{.kind = ErrorKind::InvalidParams,
+                 .message = printable(id) + " is no lease of this client",
+                 .hint = "a lease ends with the connection that it was given to"};
+}
+
 }  // namespace
 
 Leases::Leases(Clock& clock, const Config& config, Sessions& sessions)
@@ -37,6 +43,7 @@ asio::awaitable<Result<api::AcquireResult>> Leases::acquire(api::AcquireParams p
     if (!id) {
         co_return std::move(id).error();
     }
+    leases_.at(*id).hang_up = params.hang_up;
     const Connection::Lease& lease = leases_.at(*id).lease;
     api::AcquireResult result;
     result.lease = std::move(*id);
@@ -115,9 +122,7 @@ asio::awaitable<Result<std::string>> Leases::grant(Sessions::Found& found, std::
 Result<Leases::Held> Leases::take(const std::string& id, const Caller& caller) {
     const auto found = leases_.find(id);
     if (found == leases_.end() || found->second.caller.client != caller.client) {
-        return Error{.kind = ErrorKind::InvalidParams,
-                     .message = printable(id) + " is no lease of this client",
-                     .hint = "a lease ends with the connection that it was given to"};
+        return not_yours(id);
     }
     Held held = std::move(found->second);
     leases_.erase(found);
@@ -130,7 +135,20 @@ Result<api::Empty> Leases::release(const api::LeaseParams& params, const Caller&
 }
 
 void Leases::end_all_of(const void* client) {
+    for (auto& [id, held] : leases_) {
+        if (held.caller.client == client && held.hang_up && on_abandoned_) {
+            on_abandoned_(id, ConnectionUse(*held.connection), std::move(held.lease));
+        }
+    }
     std::erase_if(leases_, [client](const auto& lease) { return lease.second.caller.client == client; });
+}
+
+Result<ConnectionUse> Leases::connection_of(const std::string& id, const Caller& caller) const {
+    const auto found = leases_.find(id);
+    if (found == leases_.end() || found->second.caller.client != caller.client) {
+        return not_yours(id);
+    }
+    return ConnectionUse(*found->second.connection);
 }
 
 void Leases::tell_doubted(const Connection& connection, std::uint64_t generation) {

@@ -21,6 +21,12 @@ public:
     asio::awaitable<Result<api::AttachResult>> attach(api::AttachParams params, Caller caller);
     Result<api::Empty> release(const api::LeaseParams& params, const Caller& caller);
     void end_all_of(const void* client);
+    // Of the caller.
+    [[nodiscard]] Result<ConnectionUse> connection_of(const std::string& id, const Caller& caller) const;
+    // Told of a lease whose client went without releasing it, where that is to be hung up on; gets the lease itself:
+    // its channel is used until the command has ended.
+    using Abandoned = std::function<void(std::string id, ConnectionUse connection, Connection::Lease lease)>;
+    void set_on_abandoned(Abandoned listener) { on_abandoned_ = std::move(listener); }
     // Before the pool goes.
     void end_all() { leases_.clear(); }
 
@@ -29,6 +35,7 @@ private:
         Connection* connection = nullptr;
         Connection::Lease lease;
         Caller caller;
+        bool hang_up = false;
     };
 
     // The caller's lease of that name, taken off.
@@ -41,6 +48,7 @@ private:
     Clock& clock_;
     const Config& config_;
     Sessions& sessions_;
+    Abandoned on_abandoned_;
     std::map<std::string, Held> leases_;
 };
 

@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "protocol/jsonrpc.hpp"
+#include "protocol/remote_command.hpp"
 #include "protocol/server_key.hpp"
 #include "protocol/tmux_control.hpp"
 
@@ -151,42 +152,6 @@ std::string switch_to_first(const std::deque<std::string>& sessions) {
                quote('=' + *session) + " }" + otherwise;
     }
     return line.empty() ? line : line + " ; ";
-}
-
-// In single quotes for sh: the one quoting that holds everything.
-std::string sh_quote(std::string_view text) {
-    std::string quoted = "'";
-    for (const char c : text) {
-        if (c == '\'') {
-            quoted += "'\\''";
-        } else {
-            quoted += c;
-        }
-    }
-    return quoted + "'";
-}
-
-// For printf's %b, which turns it back: printable ASCII on one line, without what is in `unwanted`.
-std::string octal_escaped(std::string_view text, std::string_view unwanted) {
-    std::string escaped;
-    for (const char c : text) {
-        const auto byte = static_cast<unsigned char>(c);
-        if (byte >= ' ' && byte < 0x7F && c != '\\' && unwanted.find(c) == std::string_view::npos) {
-            escaped += c;
-            continue;
-        }
-        escaped += "\\0";
-        escaped += static_cast<char>('0' + (byte >> 6U));
-        escaped += static_cast<char>('0' + ((byte >> 3U) & 7U));
-        escaped += static_cast<char>('0' + (byte & 7U));
-    }
-    return escaped;
-}
-
-// For a login shell that may be csh or fish: what one of them expands inside single quotes, or ends them with, travels
-// as octal escapes, and sh turns them back.
-std::string for_any_shell(std::string_view script) {
-    return "exec /bin/sh -c 'eval \"$(printf %b \"$1\")\"' sh '" + octal_escaped(script, "'!") + "'";
 }
 
 // Sets cmssh_t to tmux: below the home directory, in PATH, or in a login shell's, which PATH then has as well.
@@ -593,6 +558,10 @@ std::string kill_session_command(std::string_view session_id) {
 
 std::string kill_pane_command(std::string_view pane) {
     return "kill-pane -t " + quote(pane);
+}
+
+std::string run_script_command(std::string_view script) {
+    return "run-shell -b " + quote_literal_format(for_any_shell(script));
 }
 
 std::string try_directory_command(std::string_view directory) {

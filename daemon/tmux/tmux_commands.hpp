@@ -153,6 +153,10 @@ struct PaneState {
 [[nodiscard]] std::string kill_session_command(std::string_view session_id);
 [[nodiscard]] std::string kill_pane_command(std::string_view pane);
 
+// Has the server run a script for sh, without a channel of its own, and answers at once. The script must print nothing
+// and exit 0: tmux shows anything else to whoever is attached.
+[[nodiscard]] std::string run_script_command(std::string_view script);
+
 // A command line for a channel of its own: exits 0 where the server's user can enter the directory.
 [[nodiscard]] std::string try_directory_command(std::string_view directory);
 // Sends a signal to the foreground process group of a pane's terminal. Exits 3 where there is none.

@@ -49,6 +49,7 @@ using namespace std::chrono_literals;
 constexpr auto kRoundTrip = 50ms;
 constexpr int kStepLimitMs = 60'000;  // no single step takes a second; more than this is a hang
 constexpr const char* kTmuxScreen = "\033[?1049h";
+constexpr int kThroughputRounds = 9;
 constexpr int kSessionsAtOnce = 5;  // rounds between clean-ups: tmux gets slower with every session it has
 
 double ms_since(Clock::time_point from) {
@@ -347,6 +348,7 @@ public:
     void all() {
         near("skel", "1", setup_.rounds);
         near("slow", "2", std::max(5, setup_.rounds / 2));
+        throughput();
         far();
         if (api_) {
             ten_masters();
@@ -429,6 +431,12 @@ private:
         return run_on_terminal(ssh(n, n, {"-t", "tmux", "-L", "peer", "attach", "-t", "keeper"}), kTmuxScreen);
     }
 
+    static Words cmctl_exec(const std::string& n, const Words& command) {
+        Words words{"cmctl", "exec", "--ctx", context(n)};
+        words.insert(words.end(), command.begin(), command.end());
+        return words;
+    }
+
     static Words tmux_start(const std::string& name) {
         return {"tmux", "-L", name, "new-session", "-d", "sleep", "300"};
     }
@@ -469,6 +477,7 @@ private:
                 {rc + ": start, API, back to back", [=, this] { return second_start_by_api(n); }},
                 {rc + ": cmctl start", [=, this] { return run(setup_, cmctl_start(n)); }},
                 {rc + ": cmctl attach", [=, this] { return cmctl_attach(n); }},
+                {rc + ": cmctl exec true", [=, this] { return run(setup_, cmctl_exec(n, {"true"})); }},
                 {rc + ": check, API",
                  [=, this] {
                      return api_->timed("check", {{"ctx", context(n)}});
@@ -500,6 +509,28 @@ private:
         }
         run(setup_, {"tmux", "-L", "local", "kill-server"}, local_environment);
         end_peer(n);
+    }
+
+    // Zeros from the server, thrown away here.
+    void throughput() {
+        std::cerr << "200 MB, " << kThroughputRounds << " rounds\n";
+        const Words zeros{"head", "-c", "200000000", "/dev/zero"};
+        const auto thrown_away = [](const Words& words) {
+            Words all{"sh", "-c", "exec \"$@\" >/dev/null", "sh"};
+            all.insert(all.end(), words.begin(), words.end());
+            return all;
+        };
+        begin_peer("1");
+        std::vector<Operation> operations;
+        if (api_) {
+            run(setup_, {"cmctl", "connect", context("1")});
+            operations.push_back(
+                {"200 MB: cmctl exec", [=, this] { return run(setup_, thrown_away(cmctl_exec("1", zeros))); }});
+        }
+        operations.push_back(
+            {"200 MB: ssh -S ctl host", [=, this] { return run(setup_, thrown_away(ssh("1", "1", zeros))); }});
+        measure(results_, operations, kThroughputRounds, [] {});
+        end_peer("1");
     }
 
     void far() {
@@ -649,6 +680,12 @@ std::string Bench::report() const {
             out << "| the same, far, in round trips more than it | " << format("%.2f", more / trip)
                 << " | | | at most 1" << (more > trip ? ", **missed**" : "") << " |\n";
         }
+        for (const std::string rc : {"skel", "slow"}) {
+            ratio_row("`cmctl exec true` / `ssh -S ctl host true`, " + rc + " (share)", rc + ": cmctl exec true",
+                      rc + ": ssh -S ctl host true", true, 1);
+        }
+        ratio_row("200 MB through `cmctl exec` / `ssh -S ctl host` (share of its throughput)", "200 MB: cmctl exec",
+                  "200 MB: ssh -S ctl host", false, 0.95);
         ratio_row("native check / `ssh -O check` (times faster)", "skel: native check", "skel: ssh -O check", false,
                   40);
         ratio_row("`check` of the API, through to the server's tmux / `ssh -O check` (times faster)",
