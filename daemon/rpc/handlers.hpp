@@ -24,7 +24,7 @@ public:
 class Handlers final : public RequestHandler {
 public:
     Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, Pool& pool,
-             IdentityResolver& resolver, DaemonControl& control, std::string home);
+             IdentityResolver& resolver, AskpassRelay& askpass, DaemonControl& control, std::string home);
 
     asio::awaitable<Result<Json>> handle(Request request, ClientSession& client) override;
     void client_gone(const ClientSession& client) override;
@@ -46,6 +46,8 @@ private:
     asio::awaitable<Result<Json>> acquire(Call call);
     asio::awaitable<Result<Json>> release(Call call);
     asio::awaitable<Result<Json>> stats(Call call);
+    asio::awaitable<Result<Json>> answer(Call call);
+    asio::awaitable<Result<Json>> askpass(Call call);
     asio::awaitable<Result<Json>> connect(Call call);
     asio::awaitable<Result<Json>> disconnect(Call call);
     asio::awaitable<Result<Json>> check(Call call);
@@ -64,6 +66,7 @@ private:
     Leases& leases_;
     Pool& pool_;
     IdentityResolver& resolver_;
+    AskpassRelay& askpass_;
     DaemonControl& control_;
     std::string home_;
 };

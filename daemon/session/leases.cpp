@@ -25,6 +25,7 @@ asio::awaitable<Result<api::AcquireResult>> Leases::acquire(api::AcquireParams p
     Connection& connection = *found->connection;
     Connection::Want want;
     want.auth_sock = params.auth_sock;
+    want.person = params.interactive ? person_of(caller, found->context.name) : nullptr;
     want.progress = [progress = caller.progress, ctx = found->context.name,
                      server = connection.key_text()](std::string_view phase) { progress(ctx, server, phase); };
     auto id = co_await grant(*found, std::move(params.refused), std::move(want), std::move(caller));

@@ -43,8 +43,8 @@ TEST(OpenRpc, ListsEveryMethodOnce) {
         names.insert(entry["name"].get<std::string>());
     }
     EXPECT_EQ(names, (std::multiset<std::string>{"start", "list", "get", "kill", "wait", "logs", "acquire", "release",
-                                                 "stats", "connect", "disconnect", "check", "contexts", "ping",
-                                                 "version", "reload", "shutdown", "rpc.discover"}));
+                                                 "stats", "answer", "connect", "disconnect", "check", "contexts",
+                                                 "ping", "version", "reload", "shutdown", "rpc.discover"}));
 }
 
 TEST(OpenRpc, SaysItsVersionAndTheDaemons) {
