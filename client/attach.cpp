@@ -15,6 +15,7 @@
 #include "client/call.hpp"
 #include "client/interrupt.hpp"
 #include "client/output.hpp"
+#include "client/prompt.hpp"
 #include "client/terminal.hpp"
 #include "client/verbs.hpp"
 #include "protocol/names.hpp"
@@ -122,7 +123,8 @@ std::optional<CallError> Attachment::ask_way() {
     if (auto failure = reach_daemon()) {
         return failure;
     }
-    Json params = {{"session", session_}, {"read_only", typing_ == Typing::IsIgnored}};
+    Json params = {
+        {"session", session_}, {"read_only", typing_ == Typing::IsIgnored}, {"interactive", person_is_there()}};
     if (const std::string agent = variable("SSH_AUTH_SOCK"); !agent.empty()) {
         params["auth_sock"] = agent;
     }
@@ -131,6 +133,7 @@ std::optional<CallError> Attachment::ask_way() {
     }
     StatusLine status;
     client_->on_idle([&status] { status.tick(); });
+    answer_prompts(*client_, &status);
     auto outcome = call<api::AttachResult>(*client_, "attach", std::move(params), deadline_, [&](const Json& progress) {
         if (auto told = api::read<api::Progress>(progress)) {
             std::replace(told->phase.begin(), told->phase.end(), '_', ' ');
@@ -139,6 +142,7 @@ std::optional<CallError> Attachment::ask_way() {
     });
     status.clear();
     client_->on_idle({});
+    client_->set_questioner(nullptr);
     if (auto* failure = std::get_if<CallError>(&outcome)) {
         if (failure->exit_code == exit_code::kNoDaemon) {
             client_.reset();

@@ -14,6 +14,7 @@
 #include "client/interrupt.hpp"
 #include "client/mux_session.hpp"
 #include "client/output.hpp"
+#include "client/prompt.hpp"
 #include "client/terminal.hpp"
 #include "client/verbs.hpp"
 #include "protocol/names.hpp"
@@ -218,7 +219,7 @@ int print_failure(const GlobalOptions& global, const CallError& failure) {
 }
 
 Json acquire_params(const ExecOptions& options, bool terminal) {
-    Json params = {{"hang_up", !terminal}};
+    Json params = {{"hang_up", !terminal}, {"interactive", person_is_there()}};
     if (options.ctx) {
         params["ctx"] = *options.ctx;
     }
@@ -232,6 +233,7 @@ Outcome<api::AcquireResult> acquire(const GlobalOptions& global, RpcClient& clie
                                     std::optional<Instant> deadline) {
     StatusLine status;
     client.on_idle([&status] { status.tick(); });
+    answer_prompts(client, &status);
     // Only where a person looks: standard error is the command's.
     const bool tells = !global.quiet && ::isatty(STDERR_FILENO) != 0;
     auto outcome = call<api::AcquireResult>(client, "acquire", params, deadline, [&](const Json& json) {
@@ -241,6 +243,7 @@ Outcome<api::AcquireResult> acquire(const GlobalOptions& global, RpcClient& clie
         }
     });
     client.on_idle({});
+    client.set_questioner(nullptr);
     return outcome;
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <limits>
@@ -125,7 +126,7 @@ std::variant<RpcClient, CallError> RpcClient::connect(const GlobalOptions& globa
 }
 
 // nullopt: ready. Otherwise why not.
-std::optional<CallError> RpcClient::wait_for(short events, std::optional<Instant> deadline) const {
+std::optional<CallError> RpcClient::wait_for(short events, std::optional<Instant> deadline) {
     for (;;) {
         int timeout = -1;
         if (deadline) {
@@ -133,14 +134,23 @@ std::optional<CallError> RpcClient::wait_for(short events, std::optional<Instant
                 std::chrono::ceil<std::chrono::milliseconds>(*deadline - std::chrono::steady_clock::now());
             timeout = static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, std::numeric_limits<int>::max()));
         }
-        const bool ticks = idle_ && (timeout < 0 || timeout > kIdleMilliseconds);
-        pollfd waited{.fd = fd_.get(), .events = events, .revents = 0};
-        const int ready = ::poll(&waited, 1, ticks ? kIdleMilliseconds : timeout);
-        if (ready > 0) {
+        const int terminal = questioner_ ? questioner_->fd() : -1;
+        // Also for a Ctrl-C that came right before poll().
+        const bool ticks = (idle_ || terminal >= 0) && (timeout < 0 || timeout > kIdleMilliseconds);
+        std::array<pollfd, 2> waited{pollfd{.fd = fd_.get(), .events = events, .revents = 0},
+                                     pollfd{.fd = terminal, .events = POLLIN, .revents = 0}};  // -1: passed over
+        const int ready = ::poll(waited.data(), waited.size(), ticks ? kIdleMilliseconds : timeout);
+        if (ready > 0 && waited[0].revents != 0) {
             return std::nullopt;
         }
+        if (ready > 0) {
+            questioner_->read_input(*this);
+            continue;
+        }
         if (ready == 0 && ticks) {
-            idle_();
+            if (terminal < 0) {
+                idle_();
+            }
         } else if (ready == 0) {
             return no_answer_in_time();
         }
@@ -194,7 +204,7 @@ std::variant<Json, CallError> RpcClient::receive(std::optional<Instant> deadline
     }
 }
 
-void RpcClient::hear(const Json& notification, const Progress& progress) const {
+void RpcClient::hear(const Json& notification, const Progress& progress) {
     const auto method = notification.find("method");
     const auto params = notification.find("params");
     if (!method->is_string() || params == notification.end()) {
@@ -203,6 +213,8 @@ void RpcClient::hear(const Json& notification, const Progress& progress) const {
     const auto& name = method->get_ref<const std::string&>();
     if (name == "progress" && progress) {
         progress(*params);
+    } else if (name == "prompt" && questioner_) {
+        questioner_->ask(*this, *params);
     } else if (name != "progress" && listener_) {
         listener_(name, *params);
     }
@@ -256,6 +268,15 @@ std::optional<CallError> RpcClient::check_version(const Json& reply) const {
 
 std::variant<Json, CallError> RpcClient::call(std::string_view method, Json params, std::optional<Instant> deadline,
                                               const Progress& progress) {
+    auto outcome = exchange(method, std::move(params), deadline, progress);
+    if (questioner_) {
+        questioner_->stop(*this);
+    }
+    return outcome;
+}
+
+std::variant<Json, CallError> RpcClient::exchange(std::string_view method, Json params, std::optional<Instant> deadline,
+                                                  const Progress& progress) {
     const int version_id = version_known_ ? 0 : next_id_++;
     const int id = next_id_++;
     std::string bytes;

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -27,6 +28,21 @@ struct CallError {
 // Ctrl-C.
 [[nodiscard]] CallError interrupted_call();
 
+class RpcClient;
+
+// Puts ssh's questions to a person while a call waits (client/prompt.hpp). Nothing else is drawn meanwhile.
+class Questioner {
+public:
+    virtual ~Questioner() = default;
+    // A `prompt` notification. It takes the place of the one before.
+    virtual void ask(RpcClient& client, const Json& params) = 0;
+    // To poll() for input, and what to call when there is some; -1: nothing is asked.
+    [[nodiscard]] virtual int fd() const = 0;
+    virtual void read_input(RpcClient& client) = 0;
+    // The call is over, and what is still asked with it.
+    virtual void stop(RpcClient& client) = 0;
+};
+
 class RpcClient {
 public:
     // Connects, and starts the daemon where nobody listens and that is allowed.
@@ -43,7 +59,9 @@ public:
     [[nodiscard]] bool was_answered() const { return version_known_; }
     // Called a few times a second while a call waits.
     void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
-    // Called with every notification but `progress` that comes while a call, or receive_notifications(), waits.
+    // nullptr: nobody is asked.
+    void set_questioner(std::shared_ptr<Questioner> questioner) { questioner_ = std::move(questioner); }
+    // Called with every other notification but `progress` that comes while a call, or receive_notifications(), waits.
     void on_notification(std::function<void(std::string_view method, const Json& params)> listener) {
         listener_ = std::move(listener);
     }
@@ -58,17 +76,20 @@ public:
 
 private:
     explicit RpcClient(UniqueFd fd);
+    std::variant<Json, CallError> exchange(std::string_view method, Json params, std::optional<Instant> deadline,
+                                           const Progress& progress);
     std::optional<CallError> send(std::string bytes, std::optional<Instant> deadline);
     std::variant<Json, CallError> receive(std::optional<Instant> deadline);
-    void hear(const Json& notification, const Progress& progress) const;
+    void hear(const Json& notification, const Progress& progress);
     std::optional<CallError> check_version(const Json& reply) const;
 
-    std::optional<CallError> wait_for(short events, std::optional<Instant> deadline) const;
+    std::optional<CallError> wait_for(short events, std::optional<Instant> deadline);
 
     UniqueFd fd_;
     FrameReader reader_;
     std::function<void()> idle_;
     std::function<void(std::string_view method, const Json& params)> listener_;
+    std::shared_ptr<Questioner> questioner_;  // shared, so that a client can be moved while it asks
     bool version_known_ = false;
     int next_id_ = 1;
 };

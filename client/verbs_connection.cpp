@@ -8,6 +8,7 @@
 #include "client/call.hpp"
 #include "client/interrupt.hpp"
 #include "client/output.hpp"
+#include "client/prompt.hpp"
 #include "client/verbs.hpp"
 #include "protocol/names.hpp"
 
@@ -182,6 +183,8 @@ int connect(const GlobalOptions& global, const std::string& ctx) {
     RpcClient& client = std::get<RpcClient>(connected);
     StatusLine line;
     client.on_idle([&line] { line.tick(); });
+    params["interactive"] = person_is_there();
+    answer_prompts(client, &line);
     const auto outcome =
         call<api::ConnectResult>(client, "connect", std::move(params), deadline, [&line](const Json& progress) {
             if (const auto read = api::read<api::Progress>(progress)) {

@@ -13,6 +13,7 @@
 #include "client/given_context.hpp"
 #include "client/interrupt.hpp"
 #include "client/output.hpp"
+#include "client/prompt.hpp"
 #include "client/terminal.hpp"
 #include "client/verbs.hpp"
 #include "protocol/names.hpp"
@@ -86,6 +87,7 @@ std::optional<Json> start_params(const StartOptions& options) {
         params["size"] = {{"cols", size->cols}, {"rows", size->rows}};
     }
     params["request_id"] = random_request_id();
+    params["interactive"] = person_is_there();
     return params;
 }
 
@@ -141,11 +143,13 @@ std::variant<Started, int> start_session(const GlobalOptions& global, const Json
         }
         RpcClient& client = std::get<RpcClient>(connected);
         client.on_idle([&status] { status.tick(); });
+        answer_prompts(client, &status);
         auto outcome = call<api::StartResult>(client, "start", params, deadline, [&announcer](const Json& progress) {
             announcer.waits_for_login(progress);
         });
         status.clear();
         client.on_idle({});
+        client.set_questioner(nullptr);
         if (auto* reply = std::get_if<Reply<api::StartResult>>(&outcome)) {
             announcer.is_started(reply->value);
             return Started{.reply = std::move(*reply), .client = std::move(client)};

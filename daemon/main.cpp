@@ -9,10 +9,14 @@
 
 #include <asio/io_context.hpp>
 
+#include <limits.h>
+
+#include <array>
 #include <cstdio>
 #include <exception>
 #include <string>
 
+#include "daemon/app/askpass_helper.hpp"
 #include "daemon/app/config.hpp"
 #include "daemon/app/daemon.hpp"
 #include "daemon/app/runtime_dir.hpp"
@@ -60,6 +64,13 @@ void set_process_limits() {
     }
 }
 
+// Resolved before a package upgrade could replace it: the path then leads to the new one.
+std::string own_executable() {
+    std::array<char, PATH_MAX> path{};
+    const ssize_t length = ::readlink("/proc/self/exe", path.data(), path.size());
+    return length > 0 ? std::string(path.data(), static_cast<std::size_t>(length)) : "cmsshd";
+}
+
 int serve(const Arguments& arguments) {
     const PathEnvironment environment = process_environment();
     DaemonOptions options;
@@ -103,6 +114,7 @@ int serve(const Arguments& arguments) {
         return fail({.message = "another program serves on " + path, .hint = "give another --socket"}, kAnotherServes);
     }
     auto ready = ReadyPipe::from_environment();
+    options.program = own_executable();
     for (char** variable = environ; *variable != nullptr; ++variable) {
         options.environment.emplace_back(*variable);
     }
@@ -113,6 +125,9 @@ int serve(const Arguments& arguments) {
 }
 
 int main(int argc, char** argv) {
+    if (const auto answered = answer_askpass(argc, argv)) {
+        return *answered;
+    }
     Arguments arguments;
     CLI::App app{"cmsshd: keeps one SSH connection per server, shared by every session", "cmsshd"};
     app.set_version_flag("--version", "cmsshd " CMSSH_VERSION);

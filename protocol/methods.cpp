@@ -520,6 +520,22 @@ struct Fields<AnswerParams> {
 };
 
 template <>
+struct Fields<AskpassParams> {
+    static constexpr std::string_view name = "AskpassParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list = std::make_tuple(field("token", &AskpassParams::token, "of the login"),
+                                                 field("text", &AskpassParams::text, "what ssh asks"),
+                                                 field("kind", &AskpassParams::kind, "ssh's SSH_ASKPASS_PROMPT"));
+};
+
+template <>
+struct Fields<AskpassResult> {
+    static constexpr std::string_view name = "AskpassResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(field("text", &AskpassResult::text, "what ssh is told"));
+};
+
+template <>
 struct Fields<Prompt> {
     static constexpr std::string_view name = "Prompt";
     static constexpr Use use = Use::Result;
@@ -527,6 +543,7 @@ struct Fields<Prompt> {
         std::make_tuple(field("prompt", &Prompt::prompt, "for answer"), field("text", &Prompt::text, "what ssh asks"),
                         field("echo", &Prompt::echo, "the answer may be shown while it is typed"),
                         field("confirm", &Prompt::confirm, "a question of yes or no"),
+                        field("notice", &Prompt::notice, "nothing is to be answered"),
                         field("ctx", &Prompt::ctx, "the context that is logged in to"));
 };
 
@@ -728,6 +745,8 @@ CMSSH_PARAMS(ForwardListParams)
 CMSSH_RESULT(ForwardListResult)
 CMSSH_PARAMS(ForwardRemoveParams)
 CMSSH_PARAMS(AnswerParams)
+CMSSH_PARAMS(AskpassParams)
+CMSSH_STRUCT(AskpassResult)
 CMSSH_PARAMS(ConnectParams)
 CMSSH_RESULT(ConnectResult)
 CMSSH_PARAMS(DisconnectParams)

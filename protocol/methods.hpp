@@ -293,6 +293,16 @@ struct AnswerParams {
     std::optional<bool> cancel;
 };
 
+// askpass, which only the daemon's own askpass program calls (protocol/askpass.hpp)
+struct AskpassParams {
+    std::string token;
+    std::string text;
+    std::string kind;
+};
+struct AskpassResult {
+    std::string text;
+};
+
 struct ConnectParams {
     std::string ctx;
     std::optional<std::string> auth_sock;
@@ -359,6 +369,7 @@ struct Prompt {
     std::string text;
     bool echo = false;     // whether the answer may be seen while it is typed
     bool confirm = false;  // a question of yes or no
+    bool notice = false;   // nothing is to be answered: it only says what ssh waits for
     std::string ctx;
 };
 

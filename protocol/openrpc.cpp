@@ -98,6 +98,8 @@ Json build(const std::string& version) {
     document.add<ExecParams, ExecResult>("exec", "Runs a program on a server to its end",
                                          login_errors_and({ErrorKind::BadCwd}));
     document.add<Empty, StatsResult>("stats", "Counters of the pool and of the daemon", {});
+    document.add<AnswerParams, Empty>("answer", "Answers a prompt of a login that a call with `interactive` waits for",
+                                      {});
     document.add<ConnectParams, ConnectResult>("connect", "Connects to a server where no connection is up",
                                                login_errors_and({}));
     document.add<DisconnectParams, ConnectionResult>("disconnect", "Ends the master of a server; its sessions run on",

@@ -27,6 +27,7 @@ struct DaemonOptions {
     std::string home;
     std::string runtime_dir;
     std::string state_dir;
+    std::string program;                   // our own executable
     std::vector<std::string> environment;  // what ssh gets
 };
 
@@ -57,6 +58,7 @@ private:
     SystemClock clock_;
     PosixSpawner spawner_;
     IdentityResolver resolver_;
+    AskpassRelay askpass_;
     OpensshLauncher launcher_;
     ConnectSlots slots_;
     Registry registry_;

@@ -122,6 +122,16 @@ Result<std::optional<ListenSocket>> ListenSocket::bind(const std::string& path) 
     return std::optional<ListenSocket>(std::move(socket));
 }
 
+std::string ListenSocket::address() const {
+    sockaddr_un address{};
+    socklen_t size = sizeof(address);
+    if (::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+        return {};
+    }
+    // A path of full length has no NUL behind it; an abstract name begins with one.
+    return {address.sun_path, ::strnlen(address.sun_path, sizeof(address.sun_path))};
+}
+
 void ListenSocket::unlink_own() const {
     struct stat status {};
     if (!path_.empty() && ::lstat(path_.c_str(), &status) == 0 && status.st_dev == device_ && status.st_ino == inode_) {

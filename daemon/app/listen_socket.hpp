@@ -22,6 +22,8 @@ public:
     ~ListenSocket() = default;
 
     [[nodiscard]] UniqueFd take_fd() { return std::move(fd_); }
+    // The path that it is bound to, before take_fd(); empty: none.
+    [[nodiscard]] std::string address() const;
     [[nodiscard]] bool activated() const { return path_.empty(); }
     // Removes the file that open() made, if it is still that one. systemd's is systemd's.
     void unlink_own() const;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "daemon/base/log.hpp"
+#include "daemon/ssh/ssh_error.hpp"
 #include "protocol/names.hpp"
 
 namespace cmssh {
@@ -17,6 +18,11 @@ constexpr Duration kSpareDeadline = std::chrono::seconds(15);
 // Of those that have ended meanwhile, tmux knows the next newest only from 3.5 on.
 constexpr std::size_t kNewestSessions = 8;
 constexpr std::size_t kMaxProbeOutput = 4096;
+
+// A batch login that failed so may work where somebody can be asked.
+bool wants_an_answer(ErrorKind kind) {
+    return kind == ErrorKind::NeedsAuth || kind == ErrorKind::HostKeyUnknown;
+}
 
 // Sets a flag for as long as it lives, and tells who waits for its end.
 class Marked {
@@ -179,8 +185,7 @@ void Connection::act(ConnectionMachine::Action action) {
         case ConnectionMachine::Action::None:
             return;
         case ConnectionMachine::Action::LogIn:
-            login_ = std::make_shared<Login>();
-            login_->auth_sock = wanted_auth_sock_ ? std::exchange(wanted_auth_sock_, std::nullopt) : good_auth_sock_;
+            login_ = new_login();
             tasks_.spawn(key_text_, log_in(login_));
             return;
         case ConnectionMachine::Action::Restore:
@@ -205,6 +210,23 @@ void Connection::act(ConnectionMachine::Action action) {
             act(ConnectionMachine::Action::LogIn);
             return;
     }
+}
+
+Connection::LoginPtr Connection::new_login() {
+    auto login = std::make_shared<Login>();
+    login->auth_sock = wanted_auth_sock_ ? std::exchange(wanted_auth_sock_, std::nullopt) : good_auth_sock_;
+    if (wanted_questions_) {
+        // close() ends these calls: before this goes, and before the login does.
+        LoginQuestions::Listener listener;
+        listener.on_change = [this] { changed_.notify_all(); };
+        listener.on_asked = [this, raw = login.get()] {
+            log_info(key_text_, "ssh asks a person");
+            raw->slot.reset();
+        };
+        listener.on_give_up = [interrupt = login->interrupt] { interrupt->give_up(); };
+        login->questions = std::make_shared<LoginQuestions>(services_.clock, std::move(listener));
+    }
+    return login;
 }
 
 void Connection::change_refs(HoldKind kind, std::uint64_t generation, int by) {
@@ -257,6 +279,27 @@ void Connection::wake_up() {
     feed(ConnectionMachine::WokeUp{});
 }
 
+Error Connection::unanswered(LoginQuestions::GivenUp why) const {
+    std::string message = key_text_ + " wants a login that needs a person";
+    switch (why) {
+        case LoginQuestions::GivenUp::No:
+            break;
+        case LoginQuestions::GivenUp::NobodyThere:
+            message += ": who was there to be asked has left";
+            break;
+        case LoginQuestions::GivenUp::Cancelled:
+            message += ": who was asked has cancelled it";
+            break;
+        case LoginQuestions::GivenUp::NoAnswer:
+            message += ": who was asked did not answer in time";
+            break;
+    }
+    Error error{.kind = ErrorKind::NeedsAuth, .message = std::move(message)};
+    error.hint = connect_by_hand(ctx_.empty() ? route_.destination.host : ctx_);
+    error.server = key_text_;
+    return error;
+}
+
 Error Connection::stopping() const {
     return Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
 }
@@ -274,6 +317,13 @@ asio::awaitable<void> Connection::log_in(LoginPtr login) {
     } catch (const std::exception& failure) {
         // Of the machine, such as no more memory or descriptors.
         made = Error{.kind = ErrorKind::Internal, .message = std::string("the login failed: ") + failure.what()};
+    }
+    login->slot.reset();
+    if (login->questions) {
+        login->questions->close();
+        if (const auto why = login->questions->given_up(); !made && why != LoginQuestions::GivenUp::No) {
+            made = unanswered(why);
+        }
     }
     if (shutting_down_ || login->error) {
         co_return;
@@ -316,7 +366,8 @@ asio::awaitable<Result<void>> Connection::make_master(LoginPtr login) {
     if (login->restore_path && !login->error && !shutting_down_) {
         co_return co_await find_master(login);
     }
-    const auto slot = co_await services_.slots.acquire();
+    auto slot = co_await services_.slots.acquire();
+    login->slot.emplace(std::move(slot));
     if (shutting_down_ || login->error) {
         co_return stopping();
     }
@@ -356,6 +407,7 @@ asio::awaitable<Result<void>> Connection::adopt_or_launch(LoginPtr login) {
     request.auth_sock = login->auth_sock;
     request.on_login = [this, login] { set_phase(*login, "connecting"); };
     request.interrupt = login->interrupt;
+    request.questions = login->questions;
     auto launched = co_await services_.launcher.launch(std::move(request));
     if (!launched) {
         co_return std::move(launched).error();
@@ -409,6 +461,7 @@ LaunchRequest Connection::launch_request() const {
     request.dump = dump_;
     request.control_path = control_path_;
     request.deadline = connect_deadline();
+    request.ctx = ctx_;
     return request;
 }
 
@@ -463,6 +516,9 @@ void Connection::give_up_login() {
     Error error{.kind = ErrorKind::Cancelled, .message = key_text_ + " was disconnected while it was being connected"};
     error.server = key_text_;
     login->error = std::move(error);
+    if (login->questions) {
+        login->questions->close();
+    }
     login->interrupt->give_up();
     if (master_ != nullptr) {
         tasks_.spawn(key_text_, end_master(master_, kEndGrace));
@@ -669,7 +725,16 @@ asio::awaitable<Result<Connection::Ready>> Connection::ensure_master(Want want) 
                 if (login_->restore_path) {
                     break;  // no login yet
                 }
-                co_return co_await wait_for_login(login_, want, false);
+                {
+                    const LoginPtr login = login_;
+                    auto ready = co_await wait_for_login(login, want, false);
+                    const bool could_be_asked = !ready && want.person && !want.person->has_left() &&
+                                                login->questions == nullptr && wants_an_answer(ready.error().kind);
+                    if (!could_be_asked) {
+                        co_return ready;
+                    }
+                }
+                continue;
             case State::Draining:
                 if (machine_.ending()) {
                     break;  // to want it again changes nothing, and would wake all who wait here for ever
@@ -680,7 +745,9 @@ asio::awaitable<Result<Connection::Ready>> Connection::ensure_master(Want want) 
             case State::NeedsAuth:
             case State::Failed:
                 wanted_auth_sock_ = want.auth_sock;
+                wanted_questions_ = want.person != nullptr;
                 feed(ConnectionMachine::Wanted{});
+                wanted_questions_ = false;
                 if (login_ == nullptr) {
                     break;  // the end of a master is waited for
                 }
@@ -692,16 +759,41 @@ asio::awaitable<Result<Connection::Ready>> Connection::ensure_master(Want want) 
 }
 
 asio::awaitable<Result<Connection::Ready>> Connection::wait_for_login(LoginPtr login, Want& want, bool ours) {
+    // There to be asked, for as long as this waits.
+    struct Present {
+        Present(LoginQuestions* asked, std::shared_ptr<Person> person) : questions(asked), who(std::move(person)) {
+            if (questions != nullptr && who != nullptr) {
+                questions->join(who);
+            }
+        }
+        ~Present() {
+            if (questions != nullptr && who != nullptr) {
+                questions->leave(*who);
+            }
+        }
+        LoginQuestions* questions;
+        std::shared_ptr<Person> who;
+    };
+    const Present present(login->questions.get(), want.person);
     std::string told;
-    while (login_ == login && !shutting_down_) {
+    while (login_ == login && !shutting_down_ && !(want.person && want.person->has_left())) {
         if (want.progress && login->phase != told) {
             told = login->phase;
             want.progress(told);
         }
-        co_await changed_.wait();
+        if (want.person) {
+            co_await Event::wait_for_either(changed_, *want.person->gone_event, Instant::max());
+        } else {
+            co_await changed_.wait();
+        }
     }
     if (shutting_down_) {
         co_return stopping();
+    }
+    if (login_ == login || (want.person && want.person->cancelled)) {
+        co_return Error{.kind = ErrorKind::Cancelled,
+                        .message = want.person->cancelled ? "the login to " + key_text_ + " was cancelled"
+                                                          : std::string("the caller is gone")};
     }
     // Of this login: others may have begun, and ended, since it did.
     if (login->error) {
@@ -884,6 +976,9 @@ void Connection::request_stop() {
         return;
     }
     shutting_down_ = true;
+    if (login_ != nullptr && login_->questions) {
+        login_->questions->close();
+    }
     spare_.request_stop();
     drop_tmux();
     if (master_ != nullptr) {

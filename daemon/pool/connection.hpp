@@ -108,18 +108,23 @@ public:
 
     // The route and dump of the latest resolution: what the next login uses.
     void set_route(SshRoute route, SshConfigDump dump);
+    // What a caller named it, for hints.
+    void set_ctx(std::string ctx) { ctx_ = std::move(ctx); }
     // Kept without refs from now on.
     void pin() { feed(ConnectionMachine::Pinned{}); }
 
     struct Want {
         std::optional<std::string> auth_sock;
         std::function<void(std::string_view phase)> progress;  // only while a login is waited for
+        // Whom ssh may ask; nullptr: nobody is there. Cancelled where they gave up or are gone.
+        std::shared_ptr<Person> person = nullptr;  // shared with the login's questions
     };
     struct Ready {
         bool reused = true;      // false: this call's need made the login
         bool logged_in = false;  // a login was made, or waited for
     };
-    // Up, with a master. Joins a login under way; otherwise makes one and fails with its error.
+    // Up, with a master. Joins a login under way; otherwise makes one and fails with its error. With a person: a login
+    // that failed because nobody could be asked is made once more.
     asio::awaitable<Result<Ready>> ensure_up(Want want);
     // Up, with an open tmux channel. The channel is good until the next co_await.
     struct ReadyTmux {
@@ -199,9 +204,11 @@ private:
         std::optional<std::string> auth_sock;
         std::string phase = "queued";
         std::shared_ptr<LoginInterrupt> interrupt = std::make_shared<LoginInterrupt>();
-        std::optional<std::string> restore_path;  // set: only a master that listens there is wanted
-        bool adopted = false;                     // it needed none: a master was there
-        std::optional<Error> error;               // why it brought no master; set from outside where it was given up
+        std::shared_ptr<LoginQuestions> questions;  // null: nobody is asked
+        std::optional<ConnectSlots::Slot> slot;     // until it is over, or waits for a person
+        std::optional<std::string> restore_path;    // set: only a master that listens there is wanted
+        bool adopted = false;                       // it needed none: a master was there
+        std::optional<Error> error;                 // why it brought no master; set from outside where it was given up
     };
     using LoginPtr = std::shared_ptr<Login>;
 
@@ -233,6 +240,9 @@ private:
     asio::awaitable<Result<void>> adopt_or_launch(LoginPtr login);
     asio::awaitable<Result<void>> find_master(LoginPtr login);
     void take_master(std::shared_ptr<Master> master, Login& login);
+    [[nodiscard]] LoginPtr new_login();
+    // For a login that waits for its answers in vain.
+    [[nodiscard]] Error unanswered(LoginQuestions::GivenUp why) const;
     [[nodiscard]] LaunchRequest launch_request() const;
     // Whether the next master can come to it.
     [[nodiscard]] bool control_path_is_free() const;
@@ -285,6 +295,7 @@ private:
     std::string control_path_;
     SshRoute route_;
     SshConfigDump dump_;
+    std::string ctx_;
     ConnectionMachine machine_;
     std::shared_ptr<Master> master_;           // shared with the task that watches for its death
     std::shared_ptr<ChannelBudget> channels_;  // of the master, or of the last one
@@ -305,6 +316,7 @@ private:
     LoginPtr login_;                               // the one that is wanted: set while the state is connecting
     bool launching_ = false;                       // one that was given up may still be at its end
     std::optional<std::string> wanted_auth_sock_;  // of the call that wants the next login
+    bool wanted_questions_ = false;                // it has a person
     std::optional<std::string> good_auth_sock_;    // of the last login that worked; in memory only
     std::optional<Error> tmux_error_;              // of the last try to open the channel
     Instant tmux_tried_at_{};                      // by itself

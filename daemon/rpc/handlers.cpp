@@ -4,6 +4,7 @@
 
 #include "daemon/base/log.hpp"
 #include "daemon/ssh/ssh_aliases.hpp"
+#include "protocol/askpass.hpp"
 #include "protocol/methods.hpp"
 #include "protocol/names.hpp"
 
@@ -26,7 +27,8 @@ Result<Json> written(Result<T> result) {
 }  // namespace
 
 Handlers::Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, RemoteExec& remote_exec,
-                   Pool& pool, IdentityResolver& resolver, DaemonControl& control, std::string home)
+                   Pool& pool, IdentityResolver& resolver, AskpassRelay& askpass, DaemonControl& control,
+                   std::string home)
     : clock_(clock),
       config_(config),
       sessions_(sessions),
@@ -34,6 +36,7 @@ Handlers::Handlers(Clock& clock, const Config& config, Sessions& sessions, Lease
       remote_exec_(remote_exec),
       pool_(pool),
       resolver_(resolver),
+      askpass_(askpass),
       control_(control),
       home_(std::move(home)) {}
 
@@ -51,6 +54,7 @@ const std::map<std::string_view, Handlers::Method>& Handlers::methods() {
         {"signal", &Handlers::signal},
         {"exec", &Handlers::exec},
         {"stats", &Handlers::stats},
+        {"answer", &Handlers::answer},
         {"connect", &Handlers::connect},
         {"disconnect", &Handlers::disconnect},
         {"check", &Handlers::check},
@@ -65,8 +69,12 @@ const std::map<std::string_view, Handlers::Method>& Handlers::methods() {
 }
 
 asio::awaitable<Result<Json>> Handlers::handle(Request request, ClientSession& client) {
-    const auto method = methods().find(request.method);
-    if (method == methods().end()) {
+    const auto known = methods().find(request.method);
+    Method method = known != methods().end() ? known->second : nullptr;
+    if (request.method == askpass::kMethod) {
+        method = &Handlers::askpass;  // not for clients, and so in no list of methods
+    }
+    if (method == nullptr) {
         co_return Error{.kind = ErrorKind::MethodNotFound,
                         .message = "no method is named " + printable(request.method),
                         .hint = "rpc.discover lists them"};
@@ -89,7 +97,7 @@ asio::awaitable<Result<Json>> Handlers::handle(Request request, ClientSession& c
             client.notify("progress", api::write(progress));
         }
     };
-    co_return co_await (this->*method->second)(std::move(call));
+    co_return co_await (this->*method)(std::move(call));
 }
 
 void Handlers::client_gone(const ClientSession& client) {
@@ -215,6 +223,7 @@ asio::awaitable<Result<Json>> Handlers::connect(Call call) {
     Connection& connection = *found->connection;
     Connection::Want want;
     want.auth_sock = params->auth_sock;
+    want.person = params->interactive ? person_of(call.caller, found->context.name) : nullptr;
     want.progress = [progress = call.caller.progress, ctx = found->context.name,
                      server = connection.key_text()](std::string_view phase) { progress(ctx, server, phase); };
     auto ready = co_await connection.ensure_up(std::move(want));
@@ -231,6 +240,28 @@ asio::awaitable<Result<Json>> Handlers::connect(Call call) {
     result.connection = connection.describe();
     result.reused = ready->reused;
     co_return api::write(result);
+}
+
+asio::awaitable<Result<Json>> Handlers::answer(Call call) {
+    auto params = api::read<api::AnswerParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    co_return written(askpass_.answer(std::move(*params), call.caller.client));
+}
+
+asio::awaitable<Result<Json>> Handlers::askpass(Call call) {
+    auto params = api::read<api::AskpassParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    auto answered = co_await askpass_.ask(std::move(*params), *call.caller.gone, *call.caller.gone_event);
+    if (!answered) {
+        co_return std::move(answered).error();
+    }
+    Json result = api::write(*answered);
+    wipe(answered->text);
+    co_return result;
 }
 
 asio::awaitable<Result<Json>> Handlers::disconnect(Call call) {

@@ -25,7 +25,7 @@ public:
 class Handlers final : public RequestHandler {
 public:
     Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, RemoteExec& remote_exec,
-             Pool& pool, IdentityResolver& resolver, DaemonControl& control, std::string home);
+             Pool& pool, IdentityResolver& resolver, AskpassRelay& askpass, DaemonControl& control, std::string home);
 
     asio::awaitable<Result<Json>> handle(Request request, ClientSession& client) override;
     void client_gone(const ClientSession& client) override;
@@ -50,6 +50,8 @@ private:
     asio::awaitable<Result<Json>> signal(Call call);
     asio::awaitable<Result<Json>> exec(Call call);
     asio::awaitable<Result<Json>> stats(Call call);
+    asio::awaitable<Result<Json>> answer(Call call);
+    asio::awaitable<Result<Json>> askpass(Call call);
     asio::awaitable<Result<Json>> connect(Call call);
     asio::awaitable<Result<Json>> disconnect(Call call);
     asio::awaitable<Result<Json>> check(Call call);
@@ -69,6 +71,7 @@ private:
     RemoteExec& remote_exec_;
     Pool& pool_;
     IdentityResolver& resolver_;
+    AskpassRelay& askpass_;
     DaemonControl& control_;
     std::string home_;
 };

@@ -10,9 +10,11 @@ namespace {
 // Others may have every channel of a connection for hours: whoever waits this long for one is told.
 constexpr Duration kQueueDeadline = std::chrono::minutes(5);
 
-Connection::Want want_of(const Sessions::Found& found, std::optional<std::string> auth_sock, const Caller& caller) {
+Connection::Want want_of(const Sessions::Found& found, std::optional<std::string> auth_sock, bool interactive,
+                         const Caller& caller) {
     Connection::Want want;
     want.auth_sock = std::move(auth_sock);
+    want.person = interactive ? person_of(caller, found.context.name) : nullptr;
     want.progress = [progress = caller.progress, ctx = found.context.name,
                      server = found.connection->key_text()](std::string_view phase) { progress(ctx, server, phase); };
     return want;
@@ -38,7 +40,7 @@ asio::awaitable<Result<api::AcquireResult>> Leases::acquire(api::AcquireParams p
         co_return std::move(found).error();
     }
     Connection& connection = *found->connection;
-    auto want = want_of(*found, std::move(params.auth_sock), caller);
+    auto want = want_of(*found, std::move(params.auth_sock), params.interactive, caller);
     auto id = co_await grant(*found, std::move(params.refused), std::move(want), std::move(caller));
     if (!id) {
         co_return std::move(id).error();
@@ -58,7 +60,7 @@ asio::awaitable<Result<api::AttachResult>> Leases::attach(api::AttachParams para
     if (!found) {
         co_return std::move(found).error();
     }
-    auto want = want_of(found->server, std::move(params.auth_sock), caller);
+    auto want = want_of(found->server, std::move(params.auth_sock), params.interactive, caller);
     auto id = co_await grant(found->server, std::move(params.refused), std::move(want), std::move(caller));
     if (!id) {
         Error error = std::move(id).error();

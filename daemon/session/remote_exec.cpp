@@ -165,6 +165,7 @@ asio::awaitable<Result<api::ExecResult>> RemoteExec::exec(api::ExecParams params
     };
     Connection::Want want;
     want.auth_sock = params.auth_sock;
+    want.person = params.interactive ? person_of(caller, found->context.name) : nullptr;
     want.progress = [progress = caller.progress, ctx = found->context.name,
                      server = connection.key_text()](std::string_view phase) { progress(ctx, server, phase); };
     ChannelBudget::Patience patience;

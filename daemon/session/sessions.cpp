@@ -27,6 +27,19 @@ std::string Sessions::now_text() const {
     return format_time(clock_.wall_ms());
 }
 
+std::shared_ptr<Person> person_of(const Caller& caller, std::string ctx) {
+    if (!caller.wants_answer || !caller.notify) {
+        return nullptr;
+    }
+    auto person = std::make_shared<Person>();
+    person->ctx = std::move(ctx);
+    person->client = caller.client;
+    person->gone = caller.gone;
+    person->gone_event = caller.gone_event;
+    person->show = [notify = caller.notify](const api::Prompt& prompt) { notify("prompt", api::write(prompt)); };
+    return person;
+}
+
 asio::awaitable<Result<Sessions::Found>> Sessions::find_connection(std::optional<std::string> ctx) {
     auto context = resolve_context(config_, ctx);
     if (!context) {
@@ -49,6 +62,7 @@ asio::awaitable<Result<Sessions::Found>> Sessions::find_connection(std::optional
         error.ctx = context->name;
         co_return error;
     }
+    (*connection)->set_ctx(context->name);
     Found found;
     found.context = std::move(*context);
     found.connection = ConnectionUse(**connection);
@@ -76,6 +90,7 @@ void Sessions::restore_session(StoredSession stored) {
             record->view.state = api::SessionState::Unreachable;
         }
         if (Connection* connection = pool_->find(record->view.server.key)) {
+            connection->set_ctx(record->view.ctx);
             attach_to(*record, *connection);
         } else {
             tasks_.spawn(record->view.id, reattach(record));

@@ -30,6 +30,9 @@ struct Caller {
     std::function<void(std::string_view method, Json params)> notify;
 };
 
+// The person behind a call with `interactive: true`, for Connection::Want. nullptr where no answer could come.
+[[nodiscard]] std::shared_ptr<Person> person_of(const Caller& caller, std::string ctx);
+
 class Sessions final : public ConnectionObserver {
 public:
     Sessions(asio::any_io_executor executor, Clock& clock, const Config& config, IdentityResolver& resolver,

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "daemon/base/clock.hpp"
+#include "daemon/ssh/askpass.hpp"
 #include "daemon/ssh/ssh_command.hpp"
 #include "protocol/result.hpp"
 #include "protocol/server_key.hpp"
@@ -83,6 +84,9 @@ struct LaunchRequest {
     Instant deadline;
     std::function<void()> on_login = {};        // called when a login begins: no master was there to be adopted
     std::shared_ptr<LoginInterrupt> interrupt;  // shared with who may give the login up; may be null
+    // Shared with who knows whom to ask; null: ssh must not ask. The deadline stands still while somebody is asked.
+    std::shared_ptr<LoginQuestions> questions = nullptr;
+    std::string ctx = {};  // what to connect to by hand, for a hint; empty: the destination
 };
 
 class MasterLauncher {

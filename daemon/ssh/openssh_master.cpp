@@ -211,11 +211,13 @@ void OpensshMaster::remove_files() {
 }
 
 OpensshLauncher::OpensshLauncher(asio::any_io_executor executor, Clock& clock, ProcessSpawner& spawner,
-                                 const Config& config, std::vector<std::string> environment, std::string runtime_dir)
+                                 const Config& config, AskpassRelay& askpass, std::vector<std::string> environment,
+                                 std::string runtime_dir)
     : executor_(std::move(executor)),
       clock_(clock),
       spawner_(spawner),
       config_(config),
+      askpass_(askpass),
       environment_(std::move(environment)),
       runtime_dir_(std::move(runtime_dir)) {}
 
@@ -338,6 +340,7 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
     arguments.control_persist = config_.pool.control_persist;
     arguments.connect_timeout = config_.pool.connect_timeout;
     arguments.server_alive_set = request.dump.server_alive_set;
+    arguments.may_ask = request.questions != nullptr;
 
     // A daemonised ssh has left its process group; the marks find it where it did not become a master.
     const std::string mark = "CMSSH_LOGIN=" + std::to_string(random_bits());
@@ -347,6 +350,11 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
     spawn.environment = ssh_environment(environment_, request.auth_sock);
     spawn.environment.push_back(mark);
     spawn.environment.push_back(path_mark(request));
+    std::unique_ptr<AskpassRelay::Ticket> ticket;
+    if (request.questions) {
+        ticket = askpass_.open(request.questions);
+        ticket->add_to(spawn.environment);
+    }
     spawn.standard_error = std::move(log);
     auto child = spawner_.spawn(std::move(spawn));
     if (!child) {
@@ -356,10 +364,11 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
     if (request.interrupt) {
         request.interrupt->end = [&child = **child] { child.kill_group(); };
     }
-    const auto status = co_await (*child)->wait_until(request.deadline);
+    const auto status = co_await wait_for_login(**child, request);
     if (request.interrupt) {
         request.interrupt->end = nullptr;
     }
+    ticket.reset();
     if (!status) {
         (*child)->kill_group();
     }
@@ -373,15 +382,17 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
         failure.destination = request.route.destination.host;
         failure.server = server;
         failure.ssh = typed_command(config_.ssh, request.route);
+        failure.ctx = request.ctx;
+        failure.person = request.questions != nullptr;
         auto error = classify_login_failure(failure);
         bool wants_passphrase = false;
-        if (error.kind == ErrorKind::AuthFailed) {
+        if (error.kind == ErrorKind::AuthFailed && request.questions == nullptr) {
             wants_passphrase = co_await some_key_wants_passphrase(request);
         }
         if (wants_passphrase) {
             error.kind = ErrorKind::NeedsAuth;
             error.message = "a key for " + server + " wants a passphrase, and no agent holds it";
-            error.hint = "ssh-add, then try again";
+            error.hint = connect_by_hand(failure.ctx) + "  # or ssh-add, then try again";
         }
         error.server = server;
         co_return error;
@@ -414,6 +425,22 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
     error.server = server;
     error.ssh_stderr = text;
     co_return error;
+}
+
+asio::awaitable<std::optional<ExitStatus>> OpensshLauncher::wait_for_login(ChildProcess& ssh,
+                                                                           const LaunchRequest& request) {
+    // So late at most is it seen that the time is up again after an answer.
+    constexpr Duration kStep = std::chrono::seconds(1);
+    auto status = co_await ssh.wait_until(request.deadline);
+    while (!status && request.questions) {
+        const Instant now = clock_.now();
+        const Instant deadline = request.deadline + request.questions->time_asked();
+        if (now >= deadline && !request.questions->asking()) {
+            break;
+        }
+        status = co_await ssh.wait_until(std::max(deadline, now + kStep));
+    }
+    co_return status;
 }
 
 asio::awaitable<bool> OpensshLauncher::some_key_wants_passphrase(const LaunchRequest& request) {

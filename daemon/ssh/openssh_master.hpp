@@ -58,7 +58,7 @@ private:
 class OpensshLauncher final : public MasterLauncher {
 public:
     OpensshLauncher(asio::any_io_executor executor, Clock& clock, ProcessSpawner& spawner, const Config& config,
-                    std::vector<std::string> environment, std::string runtime_dir);
+                    AskpassRelay& askpass, std::vector<std::string> environment, std::string runtime_dir);
 
     asio::awaitable<Result<std::shared_ptr<Master>>> launch(LaunchRequest request) override;
     asio::awaitable<Result<std::shared_ptr<Master>>> find(LaunchRequest request) override;
@@ -73,6 +73,8 @@ private:
     // nullptr: nothing is there (any more), a login is needed.
     asio::awaitable<Result<std::shared_ptr<Master>>> adopt(const LaunchRequest& request, const std::string& log_file);
     asio::awaitable<Result<std::shared_ptr<Master>>> log_in(LaunchRequest request, std::string log_file);
+    // nullopt: at the request's deadline, or what it has become while somebody was asked.
+    asio::awaitable<std::optional<ExitStatus>> wait_for_login(ChildProcess& ssh, const LaunchRequest& request);
     asio::awaitable<Result<std::shared_ptr<Master>>> take(UniqueFd socket, OpensshMaster::Origin origin,
                                                           Instant deadline);
     // An encrypted key that no agent holds looks like any refused key to ssh in batch mode.
@@ -82,6 +84,7 @@ private:
     Clock& clock_;
     ProcessSpawner& spawner_;
     const Config& config_;
+    AskpassRelay& askpass_;
     std::vector<std::string> environment_;
     std::string runtime_dir_;
     std::set<std::string> swept_;  // control paths whose leftovers were looked for

@@ -78,7 +78,7 @@ std::vector<std::string> master_command(const SshConfig& config, const SshRoute&
     option("ControlPersist=" + persist);
     // QUIET in the user's config would empty the log.
     option("LogLevel=INFO");
-    option("BatchMode=yes");
+    option(arguments.may_ask ? "BatchMode=no" : "BatchMode=yes");
     option("ConnectTimeout=" + seconds_up(arguments.connect_timeout));
     option("ConnectionAttempts=1");
     option("ClearAllForwardings=yes");

@@ -27,6 +27,7 @@ struct MasterArguments {
     std::optional<std::chrono::milliseconds> control_persist;  // nullopt: for ever
     std::chrono::milliseconds connect_timeout{};
     bool server_alive_set = false;  // the user's ssh_config has a ServerAliveInterval
+    bool may_ask = false;           // ssh may ask a person (daemon/ssh/askpass.hpp)
 };
 
 // `ssh -G`: prints what ssh would use, connects nowhere. It runs `Match exec` commands of the user's ssh_config.

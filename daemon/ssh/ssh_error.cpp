@@ -59,6 +59,7 @@ struct Cause {
     std::string_view changed_host = {};  // as known_hosts has it
     std::string_view known_hosts = {};   // the file that has its old key
     bool revoked = false;
+    bool strict = false;  // ssh does not ask about an unknown key
 };
 
 std::string_view trim(std::string_view line) {
@@ -139,6 +140,7 @@ public:
         } else if (contains(line, "REVOKED HOST KEY DETECTED")) {
             warning_ = HostKeyWarning::Revoked;
         }
+        strict_ = strict_ || contains(line, " host key is known for ");
         if (const std::string_view host = changed_host(line); !host.empty()) {
             warning_ = HostKeyWarning::Changed;
             changed_host_ = host;
@@ -188,10 +190,12 @@ private:
             cause_->kind = ErrorKind::ConnectFailed;
             cause_->revoked = true;
         }
+        cause_->strict = std::exchange(strict_, false);
         warning_ = HostKeyWarning::None;
     }
 
     HostKeyWarning warning_ = HostKeyWarning::None;
+    bool strict_ = false;
     bool key_wants_passphrase_ = false;
     std::string_view changed_host_;
     std::string_view known_hosts_;
@@ -282,6 +286,10 @@ std::string sentence(const Cause& cause, const LoginFailure& failure) {
     }
 }
 
+std::string_view name(const LoginFailure& failure) {
+    return failure.ctx.empty() ? failure.destination : failure.ctx;
+}
+
 std::string hint(const Cause& cause, const LoginFailure& failure) {
     switch (cause.kind) {
         case ErrorKind::DnsFailure:
@@ -292,7 +300,9 @@ std::string hint(const Cause& cause, const LoginFailure& failure) {
         case ErrorKind::ConnectTimeout:
             return ssh_line(failure.ssh, "-v") + "  # see how far the connection gets";
         case ErrorKind::HostKeyUnknown:
-            return ssh_line(failure.ssh) + "  # once by hand, to check the key and accept it; or add it to known_hosts";
+            return cause.strict ? ssh_line(failure.ssh, "-o StrictHostKeyChecking=ask") +
+                                      "  # once by hand, to check the key and accept it; or add it to known_hosts"
+                                : connect_by_hand(name(failure)) + "  # shows its fingerprint and asks";
         case ErrorKind::HostKeyChanged: {
             const std::string host =
                 cause.changed_host.empty() ? known_hosts_name(failure.server) : std::string(cause.changed_host);
@@ -301,8 +311,7 @@ std::string hint(const Cause& cause, const LoginFailure& failure) {
                    "  # only after asking the server's administrator whether the key was changed";
         }
         case ErrorKind::NeedsAuth:
-            return ssh_line(failure.ssh) +
-                   "  # log in by hand and add your public key there: cmsshd itself cannot be asked";
+            return connect_by_hand(name(failure)) + "  # from a terminal: it asks what the server asks";
         case ErrorKind::AuthFailed:
             return ssh_line(failure.ssh, "-v") + "  # see which keys are offered";
         default:
@@ -318,6 +327,8 @@ Error classify_login_failure(const LoginFailure& failure) {
     Cause cause = reader.cause();
     if (failure.end == LoginEnd::TimedOut) {
         cause.kind = ErrorKind::ConnectTimeout;
+    } else if (cause.kind == ErrorKind::NeedsAuth && failure.person) {
+        cause.kind = ErrorKind::AuthFailed;
     }
 
     Error error;
@@ -332,6 +343,10 @@ Error classify_login_failure(const LoginFailure& failure) {
         error.ssh_stderr = failure.log.substr(failure.log.size() - std::min(failure.log.size(), kMaxStderr));
     }
     return error;
+}
+
+std::string connect_by_hand(std::string_view ctx) {
+    return "cmctl connect " + shell_word(ctx);
 }
 
 bool wants_a_person(std::string_view log) {

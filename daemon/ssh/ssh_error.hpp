@@ -18,11 +18,16 @@ struct LoginFailure {
     std::string_view destination;  // as typed, for the message
     std::string_view server;       // the server's key
     std::vector<std::string> ssh;  // the command that goes the same way, for the hint
+    std::string_view ctx = {};     // what cmctl calls the server; empty: as the destination
+    bool person = false;           // ssh could ask somebody
 };
 
 // The kind, a sentence for a person, a hint with the next thing to type, and ssh's own text in ssh_stderr (its last 4
 // KiB).
 [[nodiscard]] Error classify_login_failure(const LoginFailure& failure);
+
+// "cmctl connect CTX"
+[[nodiscard]] std::string connect_by_hand(std::string_view ctx);
 
 // ssh's own list of methods ("Permission denied (publickey,password).") names password or keyboard-interactive.
 [[nodiscard]] bool wants_a_person(std::string_view log);

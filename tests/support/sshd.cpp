@@ -19,6 +19,9 @@ namespace cmssh::test {
 namespace {
 
 constexpr const char* kSshd = "/usr/sbin/sshd";
+// openssl passwd -6 -salt cmsshtest 'open sesame'
+constexpr const char* kPasswordHash =
+    "$6$cmsshtest$xnyoipgTQA3DzspIdjPVU1uSevxRbhU28rqDFcit4E3iwYf.0tMtsA7q3EEYvlbpd/xu7HrTdm8V0At8ZEV4p1";
 
 std::string address(int server) {
     return "127.0.0." + std::to_string(server);
@@ -165,7 +168,7 @@ void Sshd::write_config() const {
         serve("::1", 1);
     }
     text += options_.config + "\nHostKey " + file("host_key") + "\nAuthorizedKeysFile " + file("user_key.pub") +
-            "\nPidFile none\nStrictModes no\nUsePAM " + (locked_root() ? "yes" : "no") +
+            "\nPidFile none\nStrictModes no\nUsePAM " + (locked_root() || !options_.pam.empty() ? "yes" : "no") +
             "\nUseDNS no\nPermitUserRC no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
             "MaxStartups 200\n";
     write_file(file("sshd_config"), text + match);
@@ -176,11 +179,18 @@ bool Sshd::try_start() {
     if (!options_.other_user.empty()) {
         const struct passwd* own = ::getpwuid(::geteuid());
         write_file(file("passwd"), read_file("/etc/passwd") + options_.other_user +
-                                       ":*:" + std::to_string(own->pw_uid) + ':' + std::to_string(own->pw_gid) +
+                                       ":x:" + std::to_string(own->pw_uid) + ':' + std::to_string(own->pw_gid) +
                                        "::" + own->pw_dir + ':' + own->pw_shell + '\n');
-        const Words in_namespace = {
-            "unshare", "-m",          "/bin/sh", "-c", "mount --bind \"$1\" /etc/passwd && shift && exec \"$@\"",
-            "sh",      file("passwd")};
+        write_file(file("shadow"), own_user() + ":*:19000:0:99999:7:::\n" + options_.other_user + ':' + kPasswordHash +
+                                       ":19000:0:99999:7:::\n");
+        std::string script = "mount --bind \"$1/passwd\" /etc/passwd && mount --bind \"$1/shadow\" /etc/shadow && ";
+        if (!options_.pam.empty()) {
+            make_dirs(file("pam.d"));
+            write_file(file("pam.d/sshd"), options_.pam);
+            script += "mount --bind \"$1/pam.d\" /etc/pam.d && ";
+        }
+        const Words in_namespace = {"unshare", "-m",        "/bin/sh", "-c", script + "shift && exec \"$@\"",
+                                    "sh",      dir_ / name_};
         argv.insert(argv.begin(), in_namespace.begin(), in_namespace.end());
     }
     SpawnOptions spawn;
@@ -203,7 +213,9 @@ void Sshd::add_ssh_config(std::string_view text) {
 }
 
 int Sshd::logins() const {
-    return count(earlier_log_ + log(), "Accepted publickey for ");
+    const std::string text = earlier_log_ + log();
+    return count(text, "Accepted publickey for ") + count(text, "Accepted password for ") +
+           count(text, "Accepted keyboard-interactive/pam for ");
 }
 
 void Sshd::stop() {

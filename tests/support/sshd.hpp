@@ -23,10 +23,13 @@ struct SshdOptions {
     std::map<int, std::string> server_config;
     std::map<int, std::string> environment;
     std::map<int, std::string> shell;
-    // Another name of our own account. It exists for this sshd alone, in a mount namespace with an /etc/passwd of its
-    // own: see can_have_other_user().
+    // Another name of our own account, with kPassword. It exists for this sshd alone, in a mount namespace with an
+    // /etc/passwd and an /etc/shadow of its own: see can_have_other_user().
     std::string other_user;
+    std::string pam;  // with other_user: what its sshd asks PAM by, in an /etc/pam.d of its own
 };
+
+inline constexpr const char* kPassword = "open sesame";
 
 [[nodiscard]] inline SshdOptions servers(int count) {
     SshdOptions options;

@@ -116,14 +116,29 @@ TEST(ClassifyLoginFailure, TellsThatALoginTookTooLong) {
 TEST(ClassifyLoginFailure, HintsAreCommandsToType) {
     const std::string denied = "u@h: Permission denied (publickey).\r\n";
     const std::string way = "ssh -F 'my config' -p 3022 'DOM\\u@server-a'";
-    EXPECT_TRUE(classify("Host key verification failed.\r\n").hint.starts_with(way + "  # "));
-    EXPECT_TRUE(classify("u@h: Permission denied (password).\r\n").hint.starts_with(way + "  # "));
+    EXPECT_TRUE(classify("Host key verification failed.\r\n").hint.starts_with("cmctl connect server-a  # "));
+    EXPECT_TRUE(classify("No ED25519 host key is known for h and you have requested strict checking.\r\n"
+                         "Host key verification failed.\r\n")
+                    .hint.starts_with("ssh -o StrictHostKeyChecking=ask" + way.substr(3) + "  # "))
+        << "ssh would not ask";
+    EXPECT_TRUE(classify("u@h: Permission denied (password).\r\n").hint.starts_with("cmctl connect server-a  # "));
     EXPECT_TRUE(classify(denied).hint.starts_with("ssh -v" + way.substr(3) + "  # "));
     EXPECT_TRUE(classify("ssh: Could not resolve hostname x: Name or service not known\n")
                     .hint.starts_with("ssh -G" + way.substr(3) + " | "));
     EXPECT_THAT(classify(kChanged).hint, ::testing::MatchesRegex("ssh-keygen -f [^ ]+ -R '.127.0.0.1.:34325'  # .*"));
     EXPECT_TRUE(classify("WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!\nHost key verification failed.\n")
                     .hint.starts_with("ssh-keygen -R '[server1]:3022'  # "));
+}
+
+TEST(ClassifyLoginFailure, CallsItAuthFailedWhereAPersonWasAsked) {
+    LoginFailure failure;
+    failure.log = "u@h: Permission denied, please try again.\r\nu@h: Permission denied (publickey,password).\r\n";
+    failure.destination = "h";
+    failure.ctx = "my server";
+    EXPECT_EQ(classify_login_failure(failure).kind, ErrorKind::NeedsAuth);
+    EXPECT_TRUE(classify_login_failure(failure).hint.starts_with("cmctl connect 'my server'  # "));
+    failure.person = true;
+    EXPECT_EQ(classify_login_failure(failure).kind, ErrorKind::AuthFailed);
 }
 
 TEST(ClassifyLoginFailure, ShowsUntrustedTextEscapedAndKeepsItRaw) {
