@@ -207,6 +207,28 @@ TEST_F(Passphrase, IsGivenUpWhereEverybodyIsGone) {
     expect_nothing_left(world);
 }
 
+TEST(Question, StopsTheTimeOfTheLogin) {
+    World world({}, "[pool]\nconnect_timeout = \"2s\"\n");
+    ASSERT_EQ(run({"ssh-keygen", "-q", "-p", "-P", "", "-N", kPassphrase, "-f", world.sshd.user_key()}).status.code, 0);
+    RpcClient person(world.daemon.socket_path());
+    const int id = connect(person, "server-1");
+    const Json prompt = next_prompt(person);
+    EXPECT_FALSE(
+        wait_until([&] { return world.connection(world.key("127.0.0.1")).at("state") != "connecting"; }, in(3s)));
+    answer(person, prompt, kPassphrase);
+    EXPECT_TRUE(person.reply(id).contains("result"));
+}
+
+TEST_F(Passphrase, IsNoLongerAskedForByADaemonThatStops) {
+    const int id = connect(person, "server-1");
+    (void)next_prompt(person);
+    const Deadline deadline = in(4s);
+    world.daemon.stop();
+    EXPECT_LT(std::chrono::steady_clock::now(), deadline) << "it waited for the answer";
+    EXPECT_EQ(person.reply(id).at("error").at("code"), -32022);
+    EXPECT_THAT(world.daemon.all_ssh_processes(), IsEmpty());
+}
+
 TEST_F(Passphrase, IsTakenOnlyFromWhoWasAsked) {
     const int id = connect(person, "server-1");
     const Json prompt = next_prompt(person);
