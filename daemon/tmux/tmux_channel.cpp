@@ -94,13 +94,14 @@ asio::awaitable<TmuxChannel::Reply> TmuxChannel::set_up(std::vector<std::string>
     commands.push_back(tmux::server_life_command());
     constexpr int kTries = 5;
     for (int attempt = 1;; ++attempt) {
+        early_ = false;
         auto replies = co_await request_all(commands, deadline);
         if (!replies.back()) {
             co_return std::move(replies.back());
         }
         // tmux may read our lines before it has run the start-up command: what is about the keeper meets no session
-        // then.
-        bool complete = true;
+        // then, and what is about our client, the subscription, goes to another client or to none.
+        bool complete = !early_;
         for (std::size_t i = 0; i < commands.size(); ++i) {
             complete = complete && (replies[i] || !tmux::is_about_keeper(commands[i]));
         }
@@ -249,6 +250,7 @@ void TmuxChannel::handle_block(tmux::Block block) {
         start_answered_.notify_all();
         return;
     }
+    early_ = early_ || !started_;
     if (pending_.empty()) {
         log_warn("tmux", "a reply that nobody asked for");
         open_ = false;

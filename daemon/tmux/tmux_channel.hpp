@@ -106,6 +106,7 @@ private:
     std::int64_t clock_offset_ms_ = 0;
     bool open_ = true;
     bool started_ = false;  // the start-up command was answered
+    bool early_ = false;    // one of ours was before it
     bool closing_ = false;
     Event start_answered_;
     Event write_wanted_;

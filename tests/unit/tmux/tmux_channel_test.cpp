@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 #include "tests/unit/fakes/fake_clock.hpp"
 #include "tests/unit/fakes/fake_master.hpp"
 
@@ -76,6 +78,25 @@ TEST_F(TmuxChannelTest, GroupIsLostWithItsChannel) {
     loop_.run_ready();
     ASSERT_TRUE(group.done());
     EXPECT_EQ(group->error().kind, ErrorKind::MasterLost);
+}
+
+// After a reconnect the keeper is there, so all commands succeed: the subscription was another client's, or nobody's,
+// and the end of a session was never told.
+TEST_F(TmuxChannelTest, SetUpIsRepeatedWhereTmuxHadNotAttachedTheClientYet) {
+    const auto subscriptions = [this] {
+        return std::count_if(master_->tmux_heard.begin(), master_->tmux_heard.end(),
+                             [](const std::string& line) { return line.starts_with("refresh-client -B"); });
+    };
+    EXPECT_EQ(subscriptions(), 1);
+    master_->tmux_starts_late = true;
+    tmux::Ownership owner{.owner = "0123456789abcdef", .server_key = "hren@server1:22"};
+    const auto opened = loop_.start(TmuxChannel::open(loop_.executor(), loop_.clock(), master_, SessionsConfig{},
+                                                      std::move(owner), loop_.now() + 1h));
+    ASSERT_TRUE(opened.done());
+    ASSERT_TRUE(*opened);
+    EXPECT_EQ(subscriptions(), 3);
+    (*opened)->get()->close();
+    loop_.run((*opened)->get()->joined());
 }
 
 }  // namespace
