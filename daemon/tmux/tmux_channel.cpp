@@ -344,14 +344,41 @@ asio::awaitable<std::vector<TmuxChannel::Reply>> TmuxChannel::request_all(std::v
 }
 
 asio::awaitable<TmuxChannel::Reply> TmuxChannel::request_group(std::string line, Instant deadline) {
+    co_return co_await request_group(std::move(line), deadline, std::vector<std::string>(), std::vector<std::string>());
+}
+
+asio::awaitable<TmuxChannel::Reply> TmuxChannel::request_group(std::string line, Instant deadline,
+                                                               std::vector<std::string> ahead,
+                                                               std::vector<std::string> behind) {
     if (!takes_requests()) {
         co_return channel_closed(diagnostics_);
     }
-    const auto pending = std::make_shared<Pending>(clock_);
-    pending->group = true;
-    pending_.push_back(pending);
-    send(line += '\n');
-    co_return co_await reply_to(pending, deadline);
+    std::vector<std::shared_ptr<Pending>> asked;
+    std::string bytes;
+    const auto add = [&](const std::string& command) {
+        pending_.push_back(std::make_shared<Pending>(clock_));
+        bytes += command;
+        bytes += '\n';
+    };
+    for (const auto& command : ahead) {
+        add(command);
+        asked.push_back(pending_.back());
+    }
+    add(line);
+    pending_.back()->group = true;
+    asked.push_back(pending_.back());
+    for (const auto& command : behind) {
+        add(command);
+    }
+    send(bytes);
+    Reply reply = std::vector<std::string>();
+    for (const auto& pending : asked) {
+        auto answer = co_await reply_to(pending, deadline);
+        if (reply) {
+            reply = std::move(answer);
+        }
+    }
+    co_return reply;
 }
 
 bool TmuxChannel::takes_requests() const {

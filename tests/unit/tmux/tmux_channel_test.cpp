@@ -99,5 +99,25 @@ TEST_F(TmuxChannelTest, SetUpIsRepeatedWhereTmuxHadNotAttachedTheClientYet) {
     loop_.run((*opened)->get()->joined());
 }
 
+TEST_F(TmuxChannelTest, GroupGoesWithTheLinesAroundIt) {
+    master_->tmux_heard.clear();
+    master_->tmux_answers["group"] = {{}, {.text = "cmssh done"}};
+    master_->tmux_answers["bad"] = {{.error = true, .text = "no"}};
+    const auto ask = [this](std::vector<std::string> ahead, std::vector<std::string> behind) {
+        return loop_.start(channel_->request_group("group", loop_.now() + 1h, std::move(ahead), std::move(behind)));
+    };
+    const auto good = ask({"one", "two"}, {"bad"});
+    ASSERT_TRUE(good.done());
+    ASSERT_TRUE(*good);
+    EXPECT_THAT(**good, ElementsAre("cmssh done"));
+    EXPECT_THAT(master_->tmux_heard, ElementsAre("one", "two", "group", "bad"));
+    const auto bad = ask({"one", "bad", "two"}, {});
+    ASSERT_TRUE(bad.done());
+    ASSERT_FALSE(*bad);
+    EXPECT_EQ(bad->error().kind, ErrorKind::TmuxFailed);
+    const auto next = loop_.start(channel_->request("next", loop_.now() + 1h));
+    EXPECT_THAT(**next, ElementsAre("its own"));
+}
+
 }  // namespace
 }  // namespace cmssh
