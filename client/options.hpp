@@ -28,6 +28,7 @@ struct StartOptions {
     std::optional<std::string> cwd;
     std::vector<std::string> env;  // K or K=V
     bool wait = false;
+    bool follow = false;
     std::vector<std::string> command;
 };
 
@@ -46,6 +47,14 @@ struct KillOptions {
 struct LogsOptions {
     std::string session;
     std::optional<int> lines;
+    bool follow = false;
+};
+
+struct SendOptions {
+    std::string session;
+    std::vector<std::string> keys;
+    bool enter = true;
+    std::optional<std::string> text;  // - for standard input
 };
 
 struct RpcOptions {

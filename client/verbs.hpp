@@ -10,6 +10,7 @@ int wait(const GlobalOptions& global, const std::string& session);
 int list(const GlobalOptions& global, const ListOptions& options);
 int kill(const GlobalOptions& global, const KillOptions& options);
 int logs(const GlobalOptions& global, const LogsOptions& options);
+int send(const GlobalOptions& global, const SendOptions& options);
 
 int stats(const GlobalOptions& global);
 int status(const GlobalOptions& global);

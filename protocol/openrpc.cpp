@@ -85,6 +85,10 @@ Json build(const std::string& version) {
         "logs", "What a session has printed; for an ended one what it had at its end",
         {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::TmuxFailed, ErrorKind::MasterLost,
          ErrorKind::ChannelRefused, ErrorKind::Timeout, ErrorKind::Cancelled});
+    document.add<SendParams, Empty>(
+        "send", "Types into a session: keys, then text byte for byte, then Enter",
+        {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::SessionEnded, ErrorKind::TmuxFailed,
+         ErrorKind::MasterLost, ErrorKind::ChannelRefused, ErrorKind::Timeout, ErrorKind::Cancelled});
     document.add<AcquireParams, AcquireResult>(
         "acquire", "A lease: a channel on a server's master, for the caller to use", login_errors_and({}));
     document.add<LeaseParams, Empty>("release", "Ends a lease", {});

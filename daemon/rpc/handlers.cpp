@@ -44,6 +44,7 @@ const std::map<std::string_view, Handlers::Method>& Handlers::methods() {
         {"kill", &Handlers::kill},
         {"wait", &Handlers::wait},
         {"logs", &Handlers::logs},
+        {"send", &Handlers::send},
         {"acquire", &Handlers::acquire},
         {"release", &Handlers::release},
         {"stats", &Handlers::stats},
@@ -138,6 +139,14 @@ asio::awaitable<Result<Json>> Handlers::logs(Call call) {
         co_return std::move(params).error();
     }
     co_return written(co_await sessions_.logs(std::move(*params), std::move(call.caller)));
+}
+
+asio::awaitable<Result<Json>> Handlers::send(Call call) {
+    auto params = api::read<api::SendParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    co_return written(co_await sessions_.send(std::move(*params), std::move(call.caller)));
 }
 
 asio::awaitable<Result<Json>> Handlers::acquire(Call call) {

@@ -1,6 +1,7 @@
 // The sessions that this daemon knows, and how a word names one of them. No I/O: Sessions keeps the registry in step.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -24,6 +25,7 @@ struct SessionRecord : StoredSession {
     Hold hold;
     bool being_started = false;  // a call is at it: nobody else decides about its state
     Event changed;
+    std::deque<const void*> senders;  // who types into it, and who waits for that, first come first served
 };
 
 class SessionTable {

@@ -42,7 +42,7 @@ TEST(OpenRpc, ListsEveryMethodOnce) {
     for (const Json& entry : document()["methods"]) {
         names.insert(entry["name"].get<std::string>());
     }
-    EXPECT_EQ(names, (std::multiset<std::string>{"start", "list", "get", "kill", "wait", "logs", "acquire", "release",
+    EXPECT_EQ(names, (std::multiset<std::string>{"start", "list", "get", "kill", "wait", "logs", "send", "acquire", "release",
                                                  "stats", "connect", "disconnect", "check", "contexts", "ping",
                                                  "version", "reload", "shutdown", "rpc.discover"}));
 }
