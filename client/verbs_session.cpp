@@ -9,8 +9,10 @@
 #include <cstdlib>
 
 #include "client/call.hpp"
+#include "client/follow.hpp"
 #include "client/interrupt.hpp"
 #include "client/output.hpp"
+#include "client/patient_client.hpp"
 #include "client/verbs.hpp"
 #include "protocol/names.hpp"
 
@@ -201,18 +203,23 @@ std::string no_exit_code_text(const api::Session& session) {
 }
 
 // A wait that failed is told; otherwise the session that has ended.
-std::variant<Reply<api::SessionResult>, int> wait_for_end(const GlobalOptions& global, RpcClient& client,
+std::variant<Reply<api::SessionResult>, int> wait_for_end(const GlobalOptions& global, PatientClient& client,
                                                           const std::string& session, std::optional<Instant> deadline) {
     StatusLine status;
     status.set("waiting for " + session);
     client.on_idle([&status] { status.tick(); });
-    Json params = {{"session", session}};
-    if (deadline) {
-        const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - std::chrono::steady_clock::now());
-        params["timeout_ms"] = std::max<std::int64_t>(left.count(), 0);
-        *deadline += kGrace;
-    }
-    auto outcome = call<api::SessionResult>(client, "wait", std::move(params), deadline);
+    const auto params = [&] {
+        Json json = {{"session", session}};
+        if (deadline) {
+            const auto left =
+                std::chrono::ceil<std::chrono::milliseconds>(*deadline - std::chrono::steady_clock::now());
+            json["timeout_ms"] = std::max<std::int64_t>(left.count(), 0);
+        }
+        return json;
+    };
+    auto outcome =
+        client.call<api::SessionResult>("wait", params, deadline ? std::optional(*deadline + kGrace) : std::nullopt);
+    client.on_idle({});
     status.clear();
     if (auto* failure = std::get_if<CallError>(&outcome)) {
         if (failure->error.kind == ErrorKind::Cancelled && failure->error.hint.empty()) {
@@ -256,17 +263,27 @@ int start(const GlobalOptions& global, StartOptions options) {
     }
     auto& [reply, client] = std::get<Started>(outcome);
     const std::string id = reply.value.session.id;
-    // One document also where the end is waited for.
-    if (!global.json) {
+    // One document also where the end is waited for; and what is followed has standard output to itself.
+    if (options.follow) {
+        std::fprintf(stderr, "%s", global.quiet ? "" : (id + '\n').c_str());
+    } else if (!global.json) {
         print_line(id);
         std::fflush(stdout);
     } else if (!options.wait) {
         print_json(reply.json);
     }
-    if (!options.wait) {
+    if (!options.wait && !options.follow) {
         return exit_code::kOk;
     }
-    auto waited = wait_for_end(global, client, id, deadline);
+    PatientClient patient(global, deadline, std::move(client));
+    if (options.follow) {
+        FollowFrom from;
+        from.beginning = true;
+        if (const auto failed = follow(global, patient, reply.value.session, from, deadline)) {
+            return *failed;
+        }
+    }
+    auto waited = wait_for_end(global, patient, id, deadline);
     if (const int* code = std::get_if<int>(&waited)) {
         return *code;
     }
@@ -281,11 +298,8 @@ int start(const GlobalOptions& global, StartOptions options) {
 int wait(const GlobalOptions& global, const std::string& session) {
     const auto deadline = deadline_of(global);
     catch_interrupts();
-    auto connected = RpcClient::connect(global, deadline);
-    if (const auto* failure = std::get_if<CallError>(&connected)) {
-        return print_error(global, *failure);
-    }
-    auto waited = wait_for_end(global, std::get<RpcClient>(connected), session, deadline);
+    PatientClient client(global, deadline);
+    auto waited = wait_for_end(global, client, session, deadline);
     if (const int* code = std::get_if<int>(&waited)) {
         return *code;
     }
@@ -335,7 +349,30 @@ int list(const GlobalOptions& global, const ListOptions& options) {
     return exit_code::kOk;
 }
 
+namespace {
+
+int follow_logs(const GlobalOptions& global, const LogsOptions& options) {
+    const auto deadline = deadline_of(global);
+    catch_interrupts();
+    PatientClient client(global, deadline);
+    const auto params = [&] { return Json{{"session", options.session}}; };
+    // By its id from here on: a name may be another session's later.
+    const auto found = client.call<api::SessionResult>("get", params, deadline);
+    if (const auto* failure = std::get_if<CallError>(&found)) {
+        return print_error(global, *failure);
+    }
+    FollowFrom from;
+    from.lines = options.lines;
+    const auto& session = std::get<Reply<api::SessionResult>>(found).value.session;
+    return follow(global, client, session, from, deadline).value_or(exit_code::kOk);
+}
+
+}  // namespace
+
 int logs(const GlobalOptions& global, const LogsOptions& options) {
+    if (options.follow) {
+        return follow_logs(global, options);
+    }
     Json params = {{"session", options.session}};
     if (options.lines) {
         params["lines"] = *options.lines;
