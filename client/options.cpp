@@ -61,7 +61,7 @@ struct StartLine {
 };
 
 bool takes_value(const std::string& option) {
-    static constexpr const char* kOptions[] = {"--ctx",    "--name",    "--cwd",    "--env",
+    static constexpr const char* kOptions[] = {"--ctx",    "--name",    "--cwd",    "--env",  "--key",
                                                "--socket", "--timeout", "--config", "--color"};
     return std::any_of(std::begin(kOptions), std::end(kOptions), [&option](const char* it) { return option == it; });
 }
@@ -123,8 +123,12 @@ int parse_start(CLI::App& app, GlobalOptions& global, const std::vector<std::str
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     auto* const wait = app.add_flag("--wait", options.wait, "Wait until it ends, and exit with its code");
+    auto* const follow =
+        app.add_flag("--follow", options.follow, "Print what it prints until it ends, and exit with its code")
+            ->excludes(wait);
     app.add_flag("--attach", options.attach,
                  "Attach to it; exits with its code where it ends meanwhile, with 0 where you detach")
+        ->excludes(follow)
         ->excludes(wait);
     return parse_words(app, std::move(line.options), [&] {
         options.command = std::move(line.command);
@@ -140,6 +144,10 @@ int parse_start(CLI::App& app, GlobalOptions& global, const std::vector<std::str
         }
         if (options.command.empty()) {
             std::fprintf(stderr, "cmctl: start: expected a command\nhint: cmctl start --ctx C CMD [ARG...]\n");
+            return exit_code::kUsage;
+        }
+        if (options.follow && global.json) {
+            std::fputs("cmctl: start: --follow prints text, and no JSON\nhint: --wait --json\n", stderr);
             return exit_code::kUsage;
         }
         return start(global, std::move(options));
@@ -165,10 +173,58 @@ int parse_kill(CLI::App& app, GlobalOptions& global, const std::vector<std::stri
 int parse_logs(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
     LogsOptions options;
     app.add_option("session", options.session, "An id, a unique prefix of one, or a name")->required();
-    app.add_option("-n,--lines", options.lines, "Only the last lines")
+    app.add_option("-n,--lines", options.lines, "Only the last lines; with -f of what is there at first")
         ->type_name("N")
         ->check(CLI::Range(0, 10'000'000));
-    return parse_words(app, words, [&] { return logs(global, options); });
+    app.add_flag("-f,--follow", options.follow, "Go on with each line as it is complete, until the session ends");
+    return parse_words(app, words, [&] {
+        if (options.follow && global.json) {
+            std::fputs("cmctl: logs: -f prints text, and no JSON\nhint: cmctl rpc logs\n", stderr);
+            return exit_code::kUsage;
+        }
+        return logs(global, options);
+    });
+}
+
+// SESSION and TEXT may stand among options as everywhere, but what begins with TEXT is nobody's option.
+int parse_send(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    StartLine before = split_start_line(words);
+    StartLine line = before;
+    if (!before.separated && !before.command.empty()) {
+        line = split_start_line({before.command.begin() + 1, before.command.end()});
+        line.options.insert(line.options.begin(), before.command.front());
+        line.options.insert(line.options.begin(), before.options.begin(), before.options.end());
+    } else if (!before.command.empty()) {
+        line.options.push_back(before.command.front());
+        line.command.erase(line.command.begin());
+    }
+    SendOptions options;
+    bool no_enter = false;
+    std::vector<std::string> text;  // for the help only
+    app.add_option("session", options.session, "An id, a unique prefix of one, or a name")->required();
+    app.add_option("TEXT", text,
+                   "Typed byte for byte, as a paste where the program asks for that, and Enter behind it; - for "
+                   "standard input to its end")
+        ->type_name("TEXT|-");
+    app.add_option("--key", options.keys,
+                   "Key by its tmux name, before the text: C-c, M-x, Enter, Up, F1; alone, "
+                   "without Enter behind it")
+        ->type_name("K")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    app.add_flag("--no-enter", no_enter, "No Enter behind the text");
+    app.footer("Options end at TEXT. Without TEXT and keys it is Enter alone.");
+    return parse_words(app, std::move(line.options), [&] {
+        if (line.command.size() > 1) {
+            std::fputs("cmctl: send: TEXT is one word\nhint: put it in quotes, or use - and standard input\n", stderr);
+            return exit_code::kUsage;
+        }
+        options.enter = !no_enter;
+        if (!line.command.empty()) {
+            options.text = line.command.front();
+        }
+        return send(global, options);
+    });
 }
 
 int parse_attach(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
@@ -283,6 +339,7 @@ constexpr Verb kVerbs[] = {
     {"logs", "What a session has printed: scrollback and screen", parse_logs},
     {"attach", "Your terminal on a session", parse_attach},
     {"exec", "Run a command on a server with your own input and output", parse_exec},
+    {"send", "Type text or press keys in a session", parse_send},
     {"wait", "Wait until a session ends, and exit with its code", parse_wait},
     {"status", "The daemon, its connections and sessions in short", parse_plain<status>},
     {"stats", "Connections and what they saved", parse_plain<stats>},

@@ -29,6 +29,7 @@ struct StartOptions {
     std::vector<std::string> env;  // K or K=V
     bool wait = false;
     bool attach = false;
+    bool follow = false;
     std::vector<std::string> command;
 };
 
@@ -47,6 +48,14 @@ struct KillOptions {
 struct LogsOptions {
     std::string session;
     std::optional<int> lines;
+    bool follow = false;
+};
+
+struct SendOptions {
+    std::string session;
+    std::vector<std::string> keys;
+    bool enter = true;
+    std::optional<std::string> text;  // - for standard input
 };
 
 struct AttachOptions {

@@ -12,6 +12,7 @@ int kill(const GlobalOptions& global, const KillOptions& options);
 int logs(const GlobalOptions& global, const LogsOptions& options);
 int attach(const GlobalOptions& global, const AttachOptions& options);
 int exec(const GlobalOptions& global, ExecOptions options);
+int send(const GlobalOptions& global, const SendOptions& options);
 
 int stats(const GlobalOptions& global);
 int status(const GlobalOptions& global);

@@ -10,9 +10,11 @@
 
 #include "client/attach.hpp"
 #include "client/call.hpp"
+#include "client/follow.hpp"
 #include "client/given_context.hpp"
 #include "client/interrupt.hpp"
 #include "client/output.hpp"
+#include "client/patient_client.hpp"
 #include "client/prompt.hpp"
 #include "client/terminal.hpp"
 #include "client/verbs.hpp"
@@ -25,9 +27,6 @@ namespace {
 constexpr auto kGrace = std::chrono::seconds(2);
 constexpr auto kDyingDaemon = std::chrono::seconds(1);
 constexpr int kDyingDaemonPause = 10;  // milliseconds
-// An upgrade stops one daemon and starts the next.
-constexpr auto kNextDaemon = std::chrono::seconds(10);
-constexpr int kNextDaemonPause = 100;  // milliseconds
 
 std::string random_request_id() {
     std::array<unsigned char, 16> bytes{};
@@ -188,56 +187,24 @@ std::string no_exit_code_text(const api::Session& session) {
     return text;
 }
 
-// A daemon in place of one that was lost during a wait, which asks it again: the session is known by its id.
-// One that was told to stop is not started again, but may have a successor.
-std::optional<CallError> reconnect(GlobalOptions global, bool was_stopped, RpcClient& client,
-                                   std::optional<Instant> deadline) {
-    global.no_spawn = global.no_spawn || was_stopped;
-    const Instant give_up = std::chrono::steady_clock::now() + kNextDaemon;
-    for (;;) {
-        ::poll(nullptr, 0, kNextDaemonPause);
-        if (interrupted()) {
-            return interrupted_call();
-        }
-        auto connected = RpcClient::connect(global, deadline);
-        if (auto* next = std::get_if<RpcClient>(&connected)) {
-            client = std::move(*next);
-            return std::nullopt;
-        }
-        auto& failure = std::get<CallError>(connected);
-        if (failure.exit_code != exit_code::kNoDaemon || std::chrono::steady_clock::now() >= give_up) {
-            return std::move(failure);
-        }
-    }
-}
-
 // A wait that failed is told; otherwise the session that has ended.
-std::variant<Reply<api::SessionResult>, int> wait_for_end(const GlobalOptions& global, RpcClient& client,
+std::variant<Reply<api::SessionResult>, int> wait_for_end(const GlobalOptions& global, PatientClient& client,
                                                           const std::string& session, std::optional<Instant> deadline) {
     StatusLine status;
     status.set("waiting for " + session);
-    const auto wait = [&]() -> Outcome<api::SessionResult> {
-        client.on_idle([&status] { status.tick(); });
-        Json params = {{"session", session}};
-        std::optional<Instant> answer_by;
+    client.on_idle([&status] { status.tick(); });
+    const auto params = [&] {
+        Json json = {{"session", session}};
         if (deadline) {
             const auto left =
                 std::chrono::ceil<std::chrono::milliseconds>(*deadline - std::chrono::steady_clock::now());
-            params["timeout_ms"] = std::max<std::int64_t>(left.count(), 0);
-            answer_by = *deadline + kGrace;
+            json["timeout_ms"] = std::max<std::int64_t>(left.count(), 0);
         }
-        return call<api::SessionResult>(client, "wait", std::move(params), answer_by);
+        return json;
     };
-    auto outcome = wait();
-    for (const auto* lost = std::get_if<CallError>(&outcome);
-         lost != nullptr && (lost->daemon_lost || lost->error.kind == ErrorKind::ShuttingDown);
-         lost = std::get_if<CallError>(&outcome)) {
-        if (auto failure = reconnect(global, !lost->daemon_lost, client, deadline)) {
-            outcome = std::move(*failure);
-            break;
-        }
-        outcome = wait();
-    }
+    auto outcome =
+        client.call<api::SessionResult>("wait", params, deadline ? std::optional(*deadline + kGrace) : std::nullopt);
+    client.on_idle({});
     status.clear();
     if (auto* failure = std::get_if<CallError>(&outcome)) {
         if (failure->error.kind == ErrorKind::Cancelled && failure->error.hint.empty()) {
@@ -291,8 +258,10 @@ int start(const GlobalOptions& global, StartOptions options) {
     }
     auto& [reply, client] = std::get<Started>(outcome);
     const std::string id = reply.value.session.id;
-    // One document also where the end is waited for.
-    if (!global.json) {
+    // One document also where the end is waited for; and what is followed has standard output to itself.
+    if (options.follow) {
+        std::fprintf(stderr, "%s", global.quiet ? "" : (id + '\n').c_str());
+    } else if (!global.json) {
         print_line(id);
         std::fflush(stdout);
     } else if (!options.wait) {
@@ -301,10 +270,18 @@ int start(const GlobalOptions& global, StartOptions options) {
     if (options.attach) {
         return attach_started(global, std::move(client), id);
     }
-    if (!options.wait) {
+    if (!options.wait && !options.follow) {
         return exit_code::kOk;
     }
-    auto waited = wait_for_end(global, client, id, deadline);
+    PatientClient patient(global, deadline, std::move(client));
+    if (options.follow) {
+        FollowFrom from;
+        from.beginning = true;
+        if (const auto failed = follow(global, patient, reply.value.session, from, deadline)) {
+            return *failed;
+        }
+    }
+    auto waited = wait_for_end(global, patient, id, deadline);
     if (const int* code = std::get_if<int>(&waited)) {
         return *code;
     }
@@ -319,11 +296,8 @@ int start(const GlobalOptions& global, StartOptions options) {
 int wait(const GlobalOptions& global, const std::string& session) {
     const auto deadline = deadline_of(global);
     catch_interrupts();
-    auto connected = RpcClient::connect(global, deadline);
-    if (const auto* failure = std::get_if<CallError>(&connected)) {
-        return print_error(global, *failure);
-    }
-    auto waited = wait_for_end(global, std::get<RpcClient>(connected), session, deadline);
+    PatientClient client(global, deadline);
+    auto waited = wait_for_end(global, client, session, deadline);
     if (const int* code = std::get_if<int>(&waited)) {
         return *code;
     }
@@ -373,7 +347,30 @@ int list(const GlobalOptions& global, const ListOptions& options) {
     return exit_code::kOk;
 }
 
+namespace {
+
+int follow_logs(const GlobalOptions& global, const LogsOptions& options) {
+    const auto deadline = deadline_of(global);
+    catch_interrupts();
+    PatientClient client(global, deadline);
+    const auto params = [&] { return Json{{"session", options.session}}; };
+    // By its id from here on: a name may be another session's later.
+    const auto found = client.call<api::SessionResult>("get", params, deadline);
+    if (const auto* failure = std::get_if<CallError>(&found)) {
+        return print_error(global, *failure);
+    }
+    FollowFrom from;
+    from.lines = options.lines;
+    const auto& session = std::get<Reply<api::SessionResult>>(found).value.session;
+    return follow(global, client, session, from, deadline).value_or(exit_code::kOk);
+}
+
+}  // namespace
+
 int logs(const GlobalOptions& global, const LogsOptions& options) {
+    if (options.follow) {
+        return follow_logs(global, options);
+    }
     Json params = {{"session", options.session}};
     if (options.lines) {
         params["lines"] = *options.lines;

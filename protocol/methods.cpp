@@ -330,11 +330,16 @@ template <>
 struct Fields<LogsParams> {
     static constexpr std::string_view name = "LogsParams";
     static constexpr Use use = Use::Params;
-    static constexpr auto list =
-        std::make_tuple(field("session", &LogsParams::session, kSessionDoc),
-                        field("lines", &LogsParams::lines, "only the last ones").range(0, 10'000'000),
-                        field("since", &LogsParams::since, "cursor of an earlier answer: what came after it"),
-                        field("escapes", &LogsParams::escapes, "with the escape sequences for colours").defaulted());
+    static constexpr auto list = std::make_tuple(
+        field("session", &LogsParams::session, kSessionDoc),
+        field("lines", &LogsParams::lines, "only the last ones").range(0, 10'000'000),
+        field("since", &LogsParams::since,
+              "cursor of an earlier answer: what came after it; empty: from the beginning"),
+        field("escapes", &LogsParams::escapes, "with the escape sequences for colours").defaulted(),
+        field("wait_ms", &LogsParams::wait_ms,
+              "complete lines only; with since, waits so long until there are some, or the session ends "
+              "or gets out of reach")
+            .at_least(0));
 };
 
 template <>
@@ -344,7 +349,9 @@ struct Fields<LogsResult> {
     static constexpr auto list = std::make_tuple(
         field("text", &LogsResult::text, "scrollback and screen; a last line without line end is not complete yet"),
         field("cursor", &LogsResult::cursor, "where the complete lines of the text end"),
-        field("truncated", &LogsResult::truncated, "earlier lines exist, or existed, that are not in the text"));
+        field("truncated", &LogsResult::truncated, "earlier lines exist, or existed, that are not in the text"),
+        field("ended", &LogsResult::ended, "the session has, and nothing comes behind this text"),
+        field("state", &LogsResult::state, "of the session"));
 };
 
 template <>

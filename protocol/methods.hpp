@@ -171,11 +171,14 @@ struct LogsParams {
     std::optional<int> lines;          // the last ones only
     std::optional<std::string> since;  // a cursor of an earlier answer
     bool escapes = false;
+    std::optional<std::int64_t> wait_ms;
 };
 struct LogsResult {
     std::string text;
     std::string cursor;
     bool truncated = false;
+    bool ended = false;
+    SessionState state = SessionState::Starting;
 };
 
 struct SendParams {

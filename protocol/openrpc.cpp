@@ -89,6 +89,10 @@ Json build(const std::string& version) {
         "attach", "A lease, and what to exec for a terminal on a session",
         login_errors_and({ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::SessionEnded,
                           ErrorKind::TmuxMissing, ErrorKind::TmuxFailed}));
+    document.add<SendParams, Empty>(
+        "send", "Types into a session: keys, then text byte for byte, then Enter",
+        {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::SessionEnded, ErrorKind::TmuxFailed,
+         ErrorKind::MasterLost, ErrorKind::ChannelRefused, ErrorKind::Timeout, ErrorKind::Cancelled});
     document.add<AcquireParams, AcquireResult>(
         "acquire", "A lease: a channel on a server's master, for the caller to use", login_errors_and({}));
     document.add<LeaseParams, Empty>("release", "Ends a lease", {});

@@ -49,6 +49,7 @@ const std::map<std::string_view, Handlers::Method>& Handlers::methods() {
         {"wait", &Handlers::wait},
         {"logs", &Handlers::logs},
         {"attach", &Handlers::attach},
+        {"send", &Handlers::send},
         {"acquire", &Handlers::acquire},
         {"release", &Handlers::release},
         {"signal", &Handlers::signal},
@@ -158,6 +159,14 @@ asio::awaitable<Result<Json>> Handlers::attach(Call call) {
         co_return std::move(params).error();
     }
     co_return written(co_await leases_.attach(std::move(*params), std::move(call.caller)));
+}
+
+asio::awaitable<Result<Json>> Handlers::send(Call call) {
+    auto params = api::read<api::SendParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    co_return written(co_await sessions_.send(std::move(*params), std::move(call.caller)));
 }
 
 asio::awaitable<Result<Json>> Handlers::acquire(Call call) {

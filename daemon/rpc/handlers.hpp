@@ -45,6 +45,7 @@ private:
     asio::awaitable<Result<Json>> wait(Call call);
     asio::awaitable<Result<Json>> logs(Call call);
     asio::awaitable<Result<Json>> attach(Call call);
+    asio::awaitable<Result<Json>> send(Call call);
     asio::awaitable<Result<Json>> acquire(Call call);
     asio::awaitable<Result<Json>> release(Call call);
     asio::awaitable<Result<Json>> signal(Call call);

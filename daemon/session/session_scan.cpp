@@ -24,6 +24,7 @@ constexpr Duration kLongestStatusPause = std::chrono::seconds(2);
 void Sessions::on_reachable(Connection& connection) {
     begin_sweep(connection);
     scan(connection, true);
+    tasks_.spawn(connection.key_text(), remove_old_buffers(ConnectionUse(connection)));
 }
 
 void Sessions::on_unreachable(Connection& connection) {

@@ -1,6 +1,7 @@
 // The sessions that this daemon knows, and how a word names one of them. No I/O: Sessions keeps the registry in step.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -26,6 +27,7 @@ struct SessionRecord : StoredSession {
     bool tmux_asked = false;     // of this start: it may run
     bool cancelled = false;      // killed before tmux was asked
     Event changed;
+    std::deque<const void*> senders;  // who types into it, and who waits for that, first come first served
 };
 
 class SessionTable {

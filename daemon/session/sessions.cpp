@@ -319,6 +319,9 @@ void Sessions::forget_ended() {
 void Sessions::request_stop() {
     shutting_down_ = true;
     stop_.notify_all();
+    for (const auto& [id, watch] : watches_) {
+        watch->nudge.notify_all();
+    }
     for (const auto& record : table_.all()) {
         record->changed.notify_all();
     }

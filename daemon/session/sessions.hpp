@@ -3,8 +3,10 @@
 // let go. Owns the records; uses the pool's connections, whose observer it is.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 
 #include "daemon/base/task_group.hpp"
@@ -12,6 +14,7 @@
 #include "daemon/session/contexts.hpp"
 #include "daemon/session/reconcile.hpp"
 #include "daemon/session/registry.hpp"
+#include "daemon/session/screen_text.hpp"
 #include "daemon/session/session_table.hpp"
 #include "daemon/ssh/identity.hpp"
 
@@ -51,6 +54,8 @@ public:
     asio::awaitable<Result<api::KillResult>> kill(api::KillParams params, Caller caller);
     asio::awaitable<Result<api::SessionResult>> wait(api::WaitParams params, Caller caller);
     asio::awaitable<Result<api::LogsResult>> logs(api::LogsParams params, Caller caller);
+    // Of calls for one session, each types all that it has before the next.
+    asio::awaitable<Result<api::Empty>> send(api::SendParams params, Caller caller);
 
     // What an earlier daemon knew. Its masters are adopted, and servers with sessions are connected to.
     void restore(Registry::Contents contents);
@@ -102,6 +107,20 @@ private:
         bool again = false;
         bool everything = false;
     };
+    // What somebody waits for to change: asked about a few times a second, once for all who wait.
+    struct Watch {
+        explicit Watch(Clock& clock) : nudge(clock) {}
+        int followers = 0;
+        bool running = false;
+        Instant wanted_until{};
+        std::optional<tmux::PaneState> state;  // the last one
+        std::uint64_t changes = 0;             // of the state, each told by the record's event
+        // The last cursors that were given out, and how many changes were known by then: who comes back with one has
+        // to wait for the next.
+        std::deque<std::pair<std::string, std::uint64_t>> given;
+        Event nudge;
+    };
+    class Follower;
     struct Leftovers {
         std::vector<tmux::Leftover> sessions;
         bool under_way = false;
@@ -129,6 +148,20 @@ private:
     asio::awaitable<Result<api::KillResult>> kill_by_signal(RecordPtr record, ConnectionUse connection, int signal);
     asio::awaitable<Result<api::KillResult>> not_signalled(RecordPtr record, ConnectionUse connection, int signal);
     asio::awaitable<void> settle(RecordPtr record);
+
+    // Where its server's tmux can be asked; brings the connection up. The error names session and server.
+    asio::awaitable<Result<TmuxChannel*>> reach(RecordPtr record, const ConnectionUse& connection, Caller caller);
+    // `near`: the state of the pane, a moment ago.
+    asio::awaitable<Result<api::LogsResult>> read_log(RecordPtr record, ConnectionUse connection,
+                                                      api::LogsParams params, std::optional<LogCursor> since,
+                                                      std::optional<tmux::PaneState> near, Instant deadline);
+    asio::awaitable<Result<Capture>> capture(RecordPtr record, ConnectionUse connection, tmux::Escapes escapes,
+                                             std::optional<std::int64_t> first, Instant deadline);
+    [[nodiscard]] api::LogsResult last_log(const SessionRecord& record, const api::LogsParams& params,
+                                           const std::optional<LogCursor>& since) const;
+    asio::awaitable<void> watch_pane(RecordPtr record, std::shared_ptr<Watch> watch);
+    asio::awaitable<Result<api::Empty>> type(RecordPtr record, api::SendParams params, Caller caller, Instant deadline);
+    asio::awaitable<void> remove_old_buffers(ConnectionUse connection);
 
     void scan(Connection& connection, bool everything);
     asio::awaitable<void> run_scan(ConnectionUse connection);
@@ -164,7 +197,9 @@ private:
     std::function<void(Connection& connection, std::uint64_t generation)> on_doubted_;
     SessionTable table_;
     std::map<Connection*, Scan> scans_;
-    std::map<std::string, Leftovers> leftovers_;  // by the server's key
+    std::map<std::string, Leftovers> leftovers_;             // by the server's key
+    std::map<std::string, std::shared_ptr<Watch>> watches_;  // by session; shared with who follows it
+    std::set<std::string> paste_buffers_;                    // in use now
     bool shutting_down_ = false;
     Event stop_;
     TaskGroup tasks_;

@@ -109,13 +109,14 @@ asio::awaitable<TmuxChannel::Reply> TmuxChannel::set_up(std::vector<std::string>
     commands.push_back(tmux::server_life_command());
     constexpr int kTries = 5;
     for (int attempt = 1;; ++attempt) {
+        early_ = false;
         auto replies = co_await request_all(commands, deadline);
         if (!replies.back()) {
             co_return std::move(replies.back());
         }
         // tmux may read our lines before it has run the start-up command: what is about the keeper meets no session
-        // then, and what is about our client none that is attached.
-        bool complete = true;
+        // then, and what is about our client, the subscription, goes to another client or to none.
+        bool complete = !early_;
         for (std::size_t i = 0; i < commands.size(); ++i) {
             complete = complete && (replies[i] || !tmux::needs_keeper(commands[i]));
         }
@@ -264,6 +265,7 @@ void TmuxChannel::handle_block(tmux::Block block) {
         start_answered_.notify_all();
         return;
     }
+    early_ = early_ || !started_;
     if (pending_.empty()) {
         log_warn("tmux", "a reply that nobody asked for");
         open_ = false;
@@ -357,14 +359,41 @@ asio::awaitable<std::vector<TmuxChannel::Reply>> TmuxChannel::request_all(std::v
 }
 
 asio::awaitable<TmuxChannel::Reply> TmuxChannel::request_group(std::string line, Instant deadline) {
+    co_return co_await request_group(std::move(line), deadline, std::vector<std::string>(), std::vector<std::string>());
+}
+
+asio::awaitable<TmuxChannel::Reply> TmuxChannel::request_group(std::string line, Instant deadline,
+                                                               std::vector<std::string> ahead,
+                                                               std::vector<std::string> behind) {
     if (!takes_requests()) {
         co_return channel_closed(diagnostics_);
     }
-    const auto pending = std::make_shared<Pending>(clock_);
-    pending->group = true;
-    pending_.push_back(pending);
-    send(line += '\n');
-    co_return co_await reply_to(pending, deadline);
+    std::vector<std::shared_ptr<Pending>> asked;
+    std::string bytes;
+    const auto add = [&](const std::string& command) {
+        pending_.push_back(std::make_shared<Pending>(clock_));
+        bytes += command;
+        bytes += '\n';
+    };
+    for (const auto& command : ahead) {
+        add(command);
+        asked.push_back(pending_.back());
+    }
+    add(line);
+    pending_.back()->group = true;
+    asked.push_back(pending_.back());
+    for (const auto& command : behind) {
+        add(command);
+    }
+    send(bytes);
+    Reply reply = std::vector<std::string>();
+    for (const auto& pending : asked) {
+        auto answer = co_await reply_to(pending, deadline);
+        if (reply) {
+            reply = std::move(answer);
+        }
+    }
+    co_return reply;
 }
 
 bool TmuxChannel::takes_requests() const {

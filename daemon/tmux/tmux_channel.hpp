@@ -50,6 +50,10 @@ public:
     // One line of several commands, whichever of them run: its reply is the first error, or else the first answer in
     // which a line begins with tmux::kRowMark. So the last command that runs gives such a line, and no other does.
     asio::awaitable<Reply> request_group(std::string line, Instant deadline);
+    // The same with lines of one command each around it, all in one write, which is under way when this first waits.
+    // The first error of one ahead is the reply; what becomes of those behind is nobody's concern.
+    asio::awaitable<Reply> request_group(std::string line, Instant deadline, std::vector<std::string> ahead,
+                                         std::vector<std::string> behind);
     // Level 2: a round trip to the server's tmux.
     asio::awaitable<Result<Duration>> round_trip(Instant deadline);
 
@@ -106,6 +110,7 @@ private:
     std::int64_t clock_offset_ms_ = 0;
     bool open_ = true;
     bool started_ = false;  // the start-up command was answered
+    bool early_ = false;    // one of ours was before it
     bool closing_ = false;
     Event start_answered_;
     Event write_wanted_;

@@ -528,11 +528,25 @@ std::string pane_target(std::string_view session_id, const Started& place) {
 }
 
 std::string capture_command(std::string_view pane) {
-    return "capture-pane -p -e -J -S - -t " + quote(pane);
+    return capture_command(pane, std::nullopt, Escapes::Kept);
+}
+
+std::string capture_command(std::string_view pane, std::optional<std::int64_t> first, Escapes escapes) {
+    return "capture-pane -p" + std::string(escapes == Escapes::Kept ? " -e" : "") + " -J -S " +
+           (first ? std::to_string(*first) : "-") + " -t " + quote(pane);
+}
+
+std::string rows_command(std::string_view pane, std::int64_t first, Version version) {
+    // Newer ones fill rows up with blanks that the lines do not have. 0.0 is not known, and new.
+    const bool fills_up = version == Version{} || version >= Version{3, 4};
+    return "capture-pane -p -N" + std::string(fills_up ? " -T" : "") + " -S " + std::to_string(first) + " -t " +
+           quote(pane);
 }
 
 std::string pane_state_command(std::string_view pane) {
-    return "display-message -p -t " + quote(pane) + " '#{pane_dead} #{cursor_x}'";
+    return "display-message -p -t " + quote(pane) +
+           " '#{pane_dead} #{alternate_on} #{cursor_x} #{cursor_y} #{pane_width} #{pane_height} #{history_size} "
+           "#{history_limit}'";
 }
 
 std::optional<PaneState> parse_pane_state(const std::vector<std::string>& lines) {
@@ -541,11 +555,96 @@ std::optional<PaneState> parse_pane_state(const std::vector<std::string>& lines)
     }
     const auto words = split(lines.front(), ' ');
     PaneState state;
-    if (words.size() != 2 || !parse_number(words[1], state.cursor_column)) {
+    if (words.size() != 8 || !parse_number(words[2], state.cursor_column) ||
+        !parse_number(words[3], state.cursor_row) || !parse_number(words[4], state.width) ||
+        !parse_number(words[5], state.height) || !parse_number(words[6], state.history) ||
+        !parse_number(words[7], state.history_limit)) {
+        return std::nullopt;
+    }
+    // Ours to reckon with: what a server says may be anything.
+    constexpr std::int64_t kMost = 1'000'000'000;
+    const auto sane = [](std::int64_t number) { return number >= 0 && number <= kMost; };
+    if (!sane(state.cursor_column) || !sane(state.cursor_row) || !sane(state.width) || !sane(state.height) ||
+        !sane(state.history) || !sane(state.history_limit)) {
         return std::nullopt;
     }
     state.dead = words[0] == "1";
+    state.alternate = words[1] == "1";
     return state;
+}
+
+std::string send_buffer_prefix(const Ownership& ownership) {
+    return "cmssh-send-" + hex_digest(ownership.owner + ' ' + ownership.server_key, 12) + '-';
+}
+
+std::string list_buffers_command(const Ownership& ownership) {
+    return "list-buffers -F '#{buffer_name}' -f " + quote("#{m:" + send_buffer_prefix(ownership) + "*,#{buffer_name}}");
+}
+
+std::string delete_buffer_command(std::string_view buffer) {
+    return "delete-buffer -b " + quote(buffer);
+}
+
+std::vector<std::string> buffer_commands(const Input& input) {
+    // Quoted four times as long at most: well within the line of 1 MB that every version takes.
+    constexpr std::size_t kChunk = 64 * 1024;
+    std::vector<std::string> commands;
+    std::string_view rest = input.text;
+    while (!rest.empty()) {
+        std::size_t size = std::min(rest.size(), kChunk);
+        // tmux reads whole characters.
+        while (size < rest.size() && (static_cast<unsigned char>(rest[size]) & 0xC0U) == 0x80U) {
+            --size;
+        }
+        commands.push_back("set-buffer " + std::string(commands.empty() ? "" : "-a ") + "-b " + quote(input.buffer) +
+                           " -- " + quote(rest.substr(0, size)));
+        rest.remove_prefix(size);
+    }
+    return commands;
+}
+
+std::string type_command(const Input& input) {
+    const std::string here = "-t " + quote(input.pane) + ' ';
+    const std::string fit = "#{==:#{session_name} #{pane_dead}#{pane_input_off}," + input.session_id + " 00}";
+    // A person who scrolls is in a mode that would take the keys, and hides whether the program wants pastes marked.
+    std::string commands = "copy-mode -q " + here + "; ";
+    if (!input.keys.empty()) {
+        commands += "send-keys " + here + "--";
+        for (const auto& key : input.keys) {
+            commands += ' ' + quote(key);
+        }
+        commands += " ; ";
+    }
+    if (!input.text.empty()) {
+        // tmux 3.7 makes control characters visible unless it is told not to.
+        const bool sanitizes = input.tmux == Version{} || input.tmux >= Version{3, 7};
+        commands += "paste-buffer -p -r -d " + std::string(sanitizes ? "-S " : "") + "-b " + quote(input.buffer) + ' ' +
+                    here + "; ";
+    }
+    if (input.enter) {
+        commands += "send-keys " + here + "Enter ; ";
+    }
+    return "if-shell -F " + here + quote(fit) + " { " + commands + "display-message -p " +
+           quote(std::string(kRowMark) + "typed") + " } { display-message -p " + here +
+           quote(std::string(kRowMark) + "#{session_name} #{pane_dead}#{pane_input_off}") + " }";
+}
+
+Typed parse_typed(const std::vector<std::string>& lines) {
+    for (const auto& line : lines) {
+        if (!line.starts_with(kRowMark)) {
+            continue;
+        }
+        if (line.substr(kRowMark.size()) == "typed") {
+            return Typed::All;
+        }
+        if (line.ends_with(" 10") || line.ends_with(" 11")) {
+            return Typed::Ended;
+        }
+        if (line.ends_with(" 01")) {
+            return Typed::Closed;
+        }
+    }
+    return Typed::NoPane;
 }
 
 std::string collect_status_command() {

@@ -138,17 +138,58 @@ struct PaneRow {
 [[nodiscard]] std::string pane_target(std::string_view session_id, const Started& place);
 // A pane's scrollback and screen with escape sequences, lines that were wrapped put together again.
 [[nodiscard]] std::string capture_command(std::string_view pane);
-// Whether the program that writes there has ended, and where the next character goes.
+// The same from a row on, counted from the top of the screen, negative in the scrollback.
+enum class Escapes { Kept, LeftOut };
+[[nodiscard]] std::string capture_command(std::string_view pane, std::optional<std::int64_t> first, Escapes escapes);
+// Each row by itself, without escape sequences; with the blanks at its end that the lines have.
+[[nodiscard]] std::string rows_command(std::string_view pane, std::int64_t first, Version version);
+// Whether the program that writes there has ended, where the next character goes, and how many rows there are.
 [[nodiscard]] std::string pane_state_command(std::string_view pane);
 struct PaneState {
     bool dead = false;
+    bool alternate = false;  // the screen is one that a program gives back
     int cursor_column = 0;
+    int cursor_row = 0;  // from the top of the screen
+    int width = 0;
+    int height = 0;
+    std::int64_t history = 0;        // rows above the screen
+    std::int64_t history_limit = 0;  // when there are as many, tmux drops the oldest tenth
+
+    friend bool operator==(const PaneState&, const PaneState&) = default;
 };
 [[nodiscard]] std::optional<PaneState> parse_pane_state(const std::vector<std::string>& lines);
 
 // Makes tmux start a child that ends at once. tmux with libutempter (Debian's 3.3a) ignores SIGCHLD while it logs a
 // pane's end: a program that ends just then keeps no status until another child's SIGCHLD has tmux collect both.
 [[nodiscard]] std::string collect_status_command();
+
+// What is typed into a pane: keys, then text, then Enter.
+struct Input {
+    std::string session_id;
+    std::string pane;  // pane_target()
+    std::vector<std::string> keys;
+    std::string text;
+    bool enter = false;
+    std::string buffer;             // by which the text gets there: send_buffer_prefix() and something unique
+    Version tmux = kReadsToTheEnd;  // the server's
+};
+// What the names of our paste buffers begin with.
+[[nodiscard]] std::string send_buffer_prefix(const Ownership& ownership);
+// Of two daemons of one owner, or of an earlier one that was cut short: the names, one a line.
+[[nodiscard]] std::string list_buffers_command(const Ownership& ownership);
+[[nodiscard]] std::string delete_buffer_command(std::string_view buffer);
+// Brings the text into the buffer, in lines that tmux takes at once.
+[[nodiscard]] std::vector<std::string> buffer_commands(const Input& input);
+// One line, for request_group(), that types all of it or nothing, and gives a row for parse_typed(). A pane whose
+// program has ended is not touched: tmux 3.2 and 3.3 die of a paste into one.
+[[nodiscard]] std::string type_command(const Input& input);
+enum class Typed {
+    All,
+    Ended,   // its program has
+    Closed,  // a person has turned its input off
+    NoPane,  // not in that session, at least
+};
+[[nodiscard]] Typed parse_typed(const std::vector<std::string>& lines);
 
 [[nodiscard]] std::string kill_session_command(std::string_view session_id);
 [[nodiscard]] std::string kill_pane_command(std::string_view pane);

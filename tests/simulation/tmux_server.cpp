@@ -300,7 +300,8 @@ TmuxServer::Reply TmuxServer::run(ControlClient& client, std::string_view line) 
         if (session == nullptr) {
             return {false, "can't find pane: " + target + '\n'};
         }
-        return {true, "screen of " + session->name + '\n'};
+        // One line, and the row of the cursor below it.
+        return {true, "screen of " + session->name + "\n\n"};
     }
     if (name == "kill-session") {
         Session* session = find(*option(words, "-t"));
@@ -316,6 +317,9 @@ TmuxServer::Reply TmuxServer::run(ControlClient& client, std::string_view line) 
             return {false, "can't find pane: " + *option(words, "-t") + '\n'};
         }
         remove(std::string(session->name));
+        return {};
+    }
+    if (name == "list-buffers") {
         return {};
     }
     if (name == "run-shell") {
@@ -523,8 +527,20 @@ std::string TmuxServer::variable(std::string_view name, const Session* session) 
     if (name == "pane_current_path") {
         return pane.directory;
     }
-    if (name == "pane_in_mode" || name == "pane_input_off") {
+    if (name == "pane_in_mode" || name == "pane_input_off" || name == "alternate_on" || name == "history_size") {
         return "0";
+    }
+    if (name == "cursor_y") {
+        return "1";
+    }
+    if (name == "pane_height") {
+        return "2";
+    }
+    if (name == "pane_width") {
+        return "80";
+    }
+    if (name == "history_limit") {
+        return "50000";
     }
     if (name == "cursor_flag") {
         return pane.waits ? "0" : "1";

@@ -27,8 +27,10 @@ using TmuxAnswers = std::map<std::string, std::vector<TmuxAnswer>, std::less<>>;
 
 class FakeChannel final : public Channel {
 public:
-    FakeChannel(Clock& clock, const std::string& command, const TmuxAnswers& answers)
-        : answers_(answers), changed_(clock) {
+    // starts_late: tmux reads the first commands before it has attached the client.
+    FakeChannel(Clock& clock, const std::string& command, const TmuxAnswers& answers, bool starts_late,
+                std::vector<std::string>& heard)
+        : answers_(answers), heard_(heard), changed_(clock) {
         // The command says which word the greeting begins with: "k='cmssh-…'", quoted once more.
         const auto begin = command.find("cmssh-", command.find("k="));
         if (begin == std::string::npos) {
@@ -37,6 +39,10 @@ public:
         const auto end = command.find_first_not_of("0123456789", begin + 6);
         const std::string token = command.substr(begin, end - begin);
         output_ = token + " tmux 3.3a\n" + token + " home /home/u\n";
+        start_ = "%begin 1700000000 0 0\n%end 1700000000 0 0\n";
+        if (!starts_late) {
+            output_ += std::exchange(start_, {});
+        }
         speaks_ = true;
     }
 
@@ -78,7 +84,9 @@ public:
 
 private:
     void answer() {
+        const bool starts = !asked_.empty() && !cut_;
         while (!asked_.empty() && !cut_) {
+            heard_.push_back(asked_.front());
             const auto known = answers_.find(asked_.front());
             for (const auto& answer : known != answers_.end() ? known->second : std::vector<TmuxAnswer>(1)) {
                 const std::string numbers = "1700000000 " + std::to_string(++replies_) + " 1\n";
@@ -87,10 +95,15 @@ private:
             }
             asked_.pop_front();
         }
+        if (starts) {
+            output_ += std::exchange(start_, {});
+        }
         changed_.notify_all();
     }
 
     const TmuxAnswers& answers_;
+    std::vector<std::string>& heard_;
+    std::string start_;
     std::string line_;
     std::deque<std::string> asked_;
     std::string output_;
@@ -111,6 +124,7 @@ public:
     bool ends_when_told = true;
     bool stopped = false;  // the process answers nothing
     TmuxAnswers tmux_answers;
+    bool tmux_starts_late = false;
 
     // What the test sees.
     int channels_asked = 0;
@@ -118,6 +132,7 @@ public:
     int checks = 0;
     bool listens = true;
     bool released = false;
+    std::vector<std::string> tmux_heard;  // by every channel
 
     void let_channels_through() {
         holds_channels = false;
@@ -174,7 +189,7 @@ public:
         if (channel_error) {
             co_return *channel_error;
         }
-        auto channel = std::make_shared<FakeChannel>(clock_, command, tmux_answers);
+        auto channel = std::make_shared<FakeChannel>(clock_, command, tmux_answers, tmux_starts_late, tmux_heard);
         channels_.push_back(channel);
         co_return std::unique_ptr<Channel>(std::make_unique<Shared>(std::move(channel)));
     }

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 #include "tests/unit/fakes/fake_clock.hpp"
 #include "tests/unit/fakes/fake_master.hpp"
 
@@ -76,6 +78,45 @@ TEST_F(TmuxChannelTest, GroupIsLostWithItsChannel) {
     loop_.run_ready();
     ASSERT_TRUE(group.done());
     EXPECT_EQ(group->error().kind, ErrorKind::MasterLost);
+}
+
+// After a reconnect the keeper is there, so all commands succeed: the subscription was another client's, or nobody's,
+// and the end of a session was never told.
+TEST_F(TmuxChannelTest, SetUpIsRepeatedWhereTmuxHadNotAttachedTheClientYet) {
+    const auto subscriptions = [this] {
+        return std::count_if(master_->tmux_heard.begin(), master_->tmux_heard.end(),
+                             [](const std::string& line) { return line.starts_with("refresh-client -B"); });
+    };
+    EXPECT_EQ(subscriptions(), 1);
+    master_->tmux_starts_late = true;
+    tmux::Ownership owner{.owner = "0123456789abcdef", .server_key = "hren@server1:22"};
+    const auto opened = loop_.start(TmuxChannel::open(loop_.executor(), loop_.clock(), master_, SessionsConfig{},
+                                                      std::move(owner), loop_.now() + 1h));
+    ASSERT_TRUE(opened.done());
+    ASSERT_TRUE(*opened);
+    EXPECT_EQ(subscriptions(), 3);
+    (*opened)->get()->close();
+    loop_.run((*opened)->get()->joined());
+}
+
+TEST_F(TmuxChannelTest, GroupGoesWithTheLinesAroundIt) {
+    master_->tmux_heard.clear();
+    master_->tmux_answers["group"] = {{}, {.text = "cmssh done"}};
+    master_->tmux_answers["bad"] = {{.error = true, .text = "no"}};
+    const auto ask = [this](std::vector<std::string> ahead, std::vector<std::string> behind) {
+        return loop_.start(channel_->request_group("group", loop_.now() + 1h, std::move(ahead), std::move(behind)));
+    };
+    const auto good = ask({"one", "two"}, {"bad"});
+    ASSERT_TRUE(good.done());
+    ASSERT_TRUE(*good);
+    EXPECT_THAT(**good, ElementsAre("cmssh done"));
+    EXPECT_THAT(master_->tmux_heard, ElementsAre("one", "two", "group", "bad"));
+    const auto bad = ask({"one", "bad", "two"}, {});
+    ASSERT_TRUE(bad.done());
+    ASSERT_FALSE(*bad);
+    EXPECT_EQ(bad->error().kind, ErrorKind::TmuxFailed);
+    const auto next = loop_.start(channel_->request("next", loop_.now() + 1h));
+    EXPECT_THAT(**next, ElementsAre("its own"));
 }
 
 }  // namespace

@@ -413,5 +413,74 @@ TEST(ParsePanes, KeepsNumbersWithinReason) {
     EXPECT_EQ(rows[0].signal, 0);
 }
 
+TEST(SendCommands, CutALongTextBetweenCharacters) {
+    Input input;
+    input.buffer = send_buffer_prefix(kOwner) + "1";
+    while (input.text.size() < 300 * 1024) {
+        input.text += "a漢😀\x1b\n";
+    }
+    std::string joined;
+    const auto commands = buffer_commands(input);
+    EXPECT_GT(commands.size(), 4U);
+    for (const auto& command : commands) {
+        EXPECT_LT(command.size(), 1'000'000U);
+        const auto words = words_of(command);
+        EXPECT_TRUE(valid_utf8(words.back()));
+        EXPECT_EQ(words[1] == "-a", !joined.empty());
+        EXPECT_EQ(words[words.size() - 2], "--");
+        joined += words.back();
+    }
+    EXPECT_EQ(joined, input.text);
+    input.text.clear();
+    EXPECT_TRUE(buffer_commands(input).empty());
+}
+
+TEST(SendCommands, TypeInOneLineWhatThereIs) {
+    Input input;
+    input.session_id = "sess-a";
+    input.pane = "=sess-a:@1.%1";
+    input.buffer = "b";
+    input.enter = true;
+    input.tmux = {3, 3};
+    EXPECT_THAT(type_command(input), Not(HasSubstr("paste-buffer")));
+    input.text = "$x\n";
+    input.keys = {"C-c", ";", "\""};
+    const std::string line = type_command(input);
+    EXPECT_EQ(line,
+              R"(if-shell -F -t "=sess-a:@1.%1" "#{==:#{session_name} #{pane_dead}#{pane_input_off},sess-a 00}" { )"
+              R"(copy-mode -q -t "=sess-a:@1.%1" ; send-keys -t "=sess-a:@1.%1" -- "C-c" ";" "\"" ; )"
+              R"(paste-buffer -p -r -d -b "b" -t "=sess-a:@1.%1" ; send-keys -t "=sess-a:@1.%1" Enter ; )"
+              R"(display-message -p "cmssh typed" } )"
+              R"({ display-message -p -t "=sess-a:@1.%1" "cmssh #{session_name} #{pane_dead}#{pane_input_off}" })");
+    input.tmux = {3, 7};
+    EXPECT_THAT(type_command(input), HasSubstr("paste-buffer -p -r -d -S -b"));
+}
+
+TEST(SendCommands, SayWhatBecameOfIt) {
+    EXPECT_EQ(parse_typed({"", "cmssh typed"}), Typed::All);
+    EXPECT_EQ(parse_typed({"cmssh sess-a 10"}), Typed::Ended);
+    EXPECT_EQ(parse_typed({"cmssh sess-a 11"}), Typed::Ended);
+    EXPECT_EQ(parse_typed({"cmssh sess-a 01"}), Typed::Closed);
+    EXPECT_EQ(parse_typed({"cmssh other 00"}), Typed::NoPane);
+    EXPECT_EQ(parse_typed({}), Typed::NoPane);
+}
+
+TEST(PaneState, IsReadFromOneLine) {
+    const auto state = parse_pane_state({"0 1 3 4 80 24 1000 50000"});
+    ASSERT_TRUE(state);
+    EXPECT_FALSE(state->dead);
+    EXPECT_TRUE(state->alternate);
+    EXPECT_EQ(state->cursor_column, 3);
+    EXPECT_EQ(state->cursor_row, 4);
+    EXPECT_EQ(state->width, 80);
+    EXPECT_EQ(state->height, 24);
+    EXPECT_EQ(state->history, 1000);
+    EXPECT_EQ(state->history_limit, 50000);
+    for (const auto* line : {"", "0 1 3 4 80 24 1000", "0 1 3 4 80 24 1000 x", "0 1 3 -4 80 24 1000 5",
+                             "0 1 3 4 80 24 99999999999999 5"}) {
+        EXPECT_FALSE(parse_pane_state({line})) << line;
+    }
+}
+
 }  // namespace
 }  // namespace cmssh::tmux
