@@ -131,10 +131,10 @@ TEST_F(ExecCommand, RunsProgramsAndNoShellCommands) {
 TEST_F(ExecCommand, LeavesTheStreamsToTheProgram) {
     const std::string show = "cat; echo problem >&2; ls /proc/self/fd";
     for (const auto& shell : login_shells()) {
-        // csh leaves descriptors of its own open.
+        // csh leaves descriptors of its own open, and other tests may leave some of theirs.
         const Ran plain = run_with_input(shell, "exec sh -c '" + show + "'", "in\nput");
         const Ran ran = run_with_input(shell, exec_command("lease-a", {"sh", "-c", show}), "in\nput");
-        EXPECT_THAT(ran.output, StartsWith("in\nput0\n1\n2\n")) << shell;
+        EXPECT_THAT(ran.output, StartsWith("in\nput0\n1\n")) << shell;
         EXPECT_EQ(ran.output, plain.output) << shell;
         EXPECT_EQ(ran.errors, "problem\n") << shell;
     }
