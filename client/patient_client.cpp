@@ -23,7 +23,6 @@ std::optional<CallError> PatientClient::connect() {
         auto connected = RpcClient::connect(how, deadline_);
         if (auto* client = std::get_if<RpcClient>(&connected)) {
             client_ = std::move(*client);
-            client_->on_idle(idle_);
             return std::nullopt;
         }
         auto& failure = std::get<CallError>(connected);
@@ -46,7 +45,11 @@ std::variant<Json, CallError> PatientClient::call_json(std::string_view method, 
                 return std::move(*failure);
             }
         }
-        client_->on_idle(idle_);
+        // Its ticks also notice a Ctrl-C that came between two waits.
+        client_->on_idle(idle_ ? idle_ : [] {});
+        if (interrupted()) {
+            return interrupted_call();
+        }
         auto answer = client_->call(method, params(), deadline);
         const auto* failure = std::get_if<CallError>(&answer);
         const bool stops = failure != nullptr && failure->error.kind == ErrorKind::ShuttingDown;

@@ -134,7 +134,7 @@ TEST(Follow, TenThousandLinesWithTheMasterKilledInTheMiddle) {
     ::kill(masters.front(), SIGKILL);
     EXPECT_TRUE(follower.prints(numbered(1, 10000) + "end\n"));
     shell.run("");
-    EXPECT_EQ(follower.code(), 0) << world.tmux(1, {"list-panes", "-a", "-F", "#{session_name} #{pane_dead} x#{pane_dead_status} #{pane_current_command} #{pane_pid}"}).output << world.rpc().call("logs", {{"session", shell.id}, {"lines", 3}}) << run({"ps", "-eo", "pid,ppid,stat,wchan:20,args"}).output;
+    EXPECT_EQ(follower.code(), 0);
     EXPECT_EQ(follower.output(), numbered(1, 10000) + "end\n");
     EXPECT_EQ(world.sshd.logins(), 2);
 }

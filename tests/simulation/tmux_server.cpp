@@ -195,8 +195,20 @@ void TmuxServer::attach(ControlClient* client) {
 void TmuxServer::detach(ControlClient* client) {
     std::erase(clients_, client);
     const Session* keeper = find('=' + client->keeper + ':');
-    if (keeper != nullptr && !keeper->when_detached.empty()) {
-        (void)run(*client, std::string(keeper->when_detached));
+    if (keeper == nullptr || keeper->when_detached.empty()) {
+        return;
+    }
+    const auto commands = split_groups(std::string(keeper->when_detached)).at(0);
+    for (const std::string& command : commands) {
+        const auto words = split_words(command);
+        if (words.at(0) != "if-shell") {
+            (void)run(*client, command);
+            continue;
+        }
+        const Session* session = find(*option(words, "-t"));
+        if (session != nullptr && is_true(expand(words.at(words.size() - 2), session))) {
+            (void)run(*client, words.back());
+        }
     }
 }
 
@@ -256,13 +268,19 @@ TmuxServer::Reply TmuxServer::run(ControlClient& client, std::string_view line) 
         }
         if (words.at(1) == "-t") {
             session->options[words.at(3)] = words.at(4);
+        } else if (words.at(1) == "-F") {
+            session->options[words.at(4)] = expand(words.at(5), session);
         }
         return {};
     }
     if (name == "set-hook" || name == "set-environment") {
-        Session* session = find(*option(words, "-t"));
+        const std::string* target = option(words, "-t");
+        if (target == nullptr) {
+            return {};
+        }
+        Session* session = find(*target);
         if (session == nullptr) {
-            return {false, "no such session: " + *option(words, "-t") + '\n'};
+            return {false, "no such session: " + *target + '\n'};
         }
         if (words.at(3) == "client-detached") {
             session->when_detached = words.at(4);
@@ -529,6 +547,9 @@ std::string TmuxServer::variable(std::string_view name, const Session* session) 
     }
     if (name == "pane_in_mode" || name == "pane_input_off" || name == "alternate_on" || name == "history_size") {
         return "0";
+    }
+    if (name == "default-shell" || name == "default-terminal") {
+        return "as-ever";
     }
     if (name == "cursor_y") {
         return "1";
