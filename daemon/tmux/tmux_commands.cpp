@@ -299,9 +299,11 @@ std::vector<std::string> setup_commands(const SessionsConfig& config, const Owne
         // The name of a window whose program ended changes, which tmux 3.2 and 3.3 announce within half a second.
         "set-option -wg automatic-rename on",
         "set-option -wg automatic-rename-format '#{?pane_dead,dead,#{session_name}}'",
-        // Also while nobody is there to ask: the time of an end is that of its status.
+        // Also while nobody is there to ask: the time of an end is that of its status. What of several that end
+        // together is overlooked, as collect_status_command() says, the second child's end brings.
         "set-hook -g " + quote("window-renamed[" + std::to_string(kCollectHook) + ']') + ' ' +
-            quote("if-shell -F '#{&&:#{pane_dead},#{m:sess-*,#{session_name}}}' { " + collect_status_command() + " }"),
+            quote("if-shell -F '#{&&:#{pane_dead},#{m:sess-*,#{session_name}}}' { " + collect_status_command() +
+                  " ; run-shell -b 'sleep 1' }"),
         "set-option -t " + quote(keeper) + " @cmssh_owner " + quote(ownership.owner),
         // A spare session is of no use to anybody else: whatever ends our client, tmux lets go of it.
         remove_spare_command(ownership),

@@ -109,9 +109,7 @@ TEST_F(FastHealth, ADeadPathIsReplacedWhileItsProcessIsFine) {
 // Who is on the old master stays there, and it goes with them.
 TEST_F(FastHealth, ALeaseKeepsTheMasterThatStepsAside) {
     bring_up();
-    // A killed session is looked after for five seconds: a lease.
-    const std::string other = world.start_id("server-1", kLong);
-    world.rpc().call("kill", {{"session", other}});
+    const Json lease = world.rpc().call("acquire", {{"ctx", "server-1"}});
     world.sshd.signal_connections(SIGSTOP);
     ASSERT_TRUE(wait_until([this] {
         const Json connection = world.connection(key);
@@ -121,7 +119,8 @@ TEST_F(FastHealth, ALeaseKeepsTheMasterThatStepsAside) {
     EXPECT_TRUE(alive(master));
     EXPECT_EQ(world.daemon.control_sockets().size(), 1U);
     EXPECT_EQ(world.stats().at("total_connections"), 1);
-    EXPECT_TRUE(wait_until([this] { return world.connection(key).at("leases") == 0; }));
+    world.rpc().call("release", {{"lease", lease.at("lease")}});
+    EXPECT_EQ(world.connection(key).at("leases"), 0);
     EXPECT_TRUE(wait_until([this] { return !alive(master); }));
     world.sshd.signal_connections(SIGCONT);
     EXPECT_TRUE(world.becomes(session, "running"));
@@ -216,8 +215,7 @@ TEST_F(Health, ADisconnectDuringTheBackoffEndsIt) {
 // New work does not wait for a lease on the master that is drained.
 TEST_F(Health, ADrainedMasterMakesWay) {
     bring_up();
-    const std::string other = world.start_id("server-1", kLong);
-    world.rpc().call("kill", {{"session", other}});
+    const Json lease = world.rpc().call("acquire", {{"ctx", "server-1"}});
     ASSERT_EQ(world.connection(key).at("leases"), 1);
     SpawnOptions spawn;
     spawn.environment = world.daemon.environment();

@@ -140,12 +140,10 @@ TEST(Disconnect, OfWhatIsNotConnectedIsNoError) {
     EXPECT_EQ(world.sshd.logins(), 0);
 }
 
-// A killed session holds a lease for five seconds.
 TEST(Disconnect, WaitsForLeasesUnlessItIsForced) {
     World world(servers(1));
     const std::string key = world.key("127.0.0.1");
-    const std::string id = world.start_id("server-1", kLong);
-    world.rpc().call("kill", {{"session", id}});
+    world.rpc().call("acquire", {{"ctx", "server-1"}});
     ASSERT_EQ(world.connection(key).at("leases"), 1);
     const int draining = world.rpc().send("disconnect", {{"ctx", "server-1"}});
     RpcClient other(world.daemon.socket_path());

@@ -670,7 +670,7 @@ void World::serve(const StreamPtr& stream) {
 
 void World::serve_tmux(const StreamPtr& stream, const std::string& script) {
     Machine& server = *machines[stream->process->machine];
-    const std::string token = between(script, "; cmssh_k='", "'");
+    const std::string token = between(script, "cmssh_k='", "'");
     if (server.tmux_missing) {
         print(stream, "Welcome\n" + token + " missing\n");
         exit(stream, 0);
