@@ -88,6 +88,13 @@ Json build(const std::string& version) {
     document.add<AcquireParams, AcquireResult>(
         "acquire", "A lease: a channel on a server's master, for the caller to use", login_errors_and({}));
     document.add<LeaseParams, Empty>("release", "Ends a lease", {});
+    document.add<ForwardAddParams, ForwardResult>(
+        "forward.add", "Forwards a port or a socket, for as long as its session, its lease or this daemon lives",
+        login_errors_and(
+            {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::SessionEnded, ErrorKind::NameTaken}));
+    document.add<ForwardListParams, ForwardListResult>("forward.list", "The forwards, and whether they forward now",
+                                                       {});
+    document.add<ForwardRemoveParams, Empty>("forward.remove", "Ends a forward; what goes through it goes on", {});
     document.add<Empty, StatsResult>("stats", "Counters of the pool and of the daemon", {});
     document.add<ConnectParams, ConnectResult>("connect", "Connects to a server where no connection is up",
                                                login_errors_and({}));

@@ -63,6 +63,7 @@ private:
     Sessions sessions_;
     Leases leases_;
     Pool pool_;
+    Forwards forwards_;
     Handlers handlers_;
     RpcServer server_;
     asio::signal_set signals_;

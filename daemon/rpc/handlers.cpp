@@ -25,12 +25,13 @@ Result<Json> written(Result<T> result) {
 
 }  // namespace
 
-Handlers::Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, Pool& pool,
-                   IdentityResolver& resolver, DaemonControl& control, std::string home)
+Handlers::Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, Forwards& forwards,
+                   Pool& pool, IdentityResolver& resolver, DaemonControl& control, std::string home)
     : clock_(clock),
       config_(config),
       sessions_(sessions),
       leases_(leases),
+      forwards_(forwards),
       pool_(pool),
       resolver_(resolver),
       control_(control),
@@ -46,6 +47,9 @@ const std::map<std::string_view, Handlers::Method>& Handlers::methods() {
         {"logs", &Handlers::logs},
         {"acquire", &Handlers::acquire},
         {"release", &Handlers::release},
+        {"forward.add", &Handlers::forward_add},
+        {"forward.list", &Handlers::forward_list},
+        {"forward.remove", &Handlers::forward_remove},
         {"stats", &Handlers::stats},
         {"connect", &Handlers::connect},
         {"disconnect", &Handlers::disconnect},
@@ -154,6 +158,30 @@ asio::awaitable<Result<Json>> Handlers::release(Call call) {
         co_return params.error();
     }
     co_return written(leases_.release(*params, call.caller));
+}
+
+asio::awaitable<Result<Json>> Handlers::forward_add(Call call) {
+    auto params = api::read<api::ForwardAddParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    co_return written(co_await forwards_.add(std::move(*params), std::move(call.caller)));
+}
+
+asio::awaitable<Result<Json>> Handlers::forward_list(Call call) {
+    const auto params = api::read<api::ForwardListParams>(call.params);
+    if (!params) {
+        co_return params.error();
+    }
+    co_return written(Result<api::ForwardListResult>(forwards_.list(*params)));
+}
+
+asio::awaitable<Result<Json>> Handlers::forward_remove(Call call) {
+    auto params = api::read<api::ForwardRemoveParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    co_return written(co_await forwards_.remove(std::move(*params)));
 }
 
 asio::awaitable<Result<Json>> Handlers::stats(Call call) {

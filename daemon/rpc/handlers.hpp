@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "daemon/rpc/client_session.hpp"
+#include "daemon/session/forwards.hpp"
 #include "daemon/session/leases.hpp"
 #include "daemon/session/sessions.hpp"
 
@@ -23,7 +24,7 @@ public:
 
 class Handlers final : public RequestHandler {
 public:
-    Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, Pool& pool,
+    Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, Forwards& forwards, Pool& pool,
              IdentityResolver& resolver, DaemonControl& control, std::string home);
 
     asio::awaitable<Result<Json>> handle(Request request, ClientSession& client) override;
@@ -45,6 +46,9 @@ private:
     asio::awaitable<Result<Json>> logs(Call call);
     asio::awaitable<Result<Json>> acquire(Call call);
     asio::awaitable<Result<Json>> release(Call call);
+    asio::awaitable<Result<Json>> forward_add(Call call);
+    asio::awaitable<Result<Json>> forward_list(Call call);
+    asio::awaitable<Result<Json>> forward_remove(Call call);
     asio::awaitable<Result<Json>> stats(Call call);
     asio::awaitable<Result<Json>> connect(Call call);
     asio::awaitable<Result<Json>> disconnect(Call call);
@@ -62,6 +66,7 @@ private:
     const Config& config_;
     Sessions& sessions_;
     Leases& leases_;
+    Forwards& forwards_;
     Pool& pool_;
     IdentityResolver& resolver_;
     DaemonControl& control_;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 
 #include "daemon/session/sessions.hpp"
@@ -21,12 +22,20 @@ public:
     void end_all_of(const void* client);
     // Before the pool goes.
     void end_all() { leases_.clear(); }
+    [[nodiscard]] bool holds(const std::string& lease, const Caller& caller) const;
+    // Notified whenever a lease has ended.
+    [[nodiscard]] Event& ended() { return ended_; }
 
 private:
+    struct EndNotice {
+        Event& ended;
+        ~EndNotice() { ended.notify_all(); }
+    };
     struct Held {
         Connection* connection = nullptr;
         Connection::Lease lease;
         Caller caller;
+        std::unique_ptr<EndNotice> notice;
     };
 
     // The caller's lease of that name, taken off.
@@ -39,6 +48,7 @@ private:
     Clock& clock_;
     const Config& config_;
     Sessions& sessions_;
+    Event ended_;
     std::map<std::string, Held> leases_;
 };
 

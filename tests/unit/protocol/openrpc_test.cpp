@@ -42,9 +42,11 @@ TEST(OpenRpc, ListsEveryMethodOnce) {
     for (const Json& entry : document()["methods"]) {
         names.insert(entry["name"].get<std::string>());
     }
-    EXPECT_EQ(names, (std::multiset<std::string>{"start", "list", "get", "kill", "wait", "logs", "acquire", "release",
-                                                 "stats", "connect", "disconnect", "check", "contexts", "ping",
-                                                 "version", "reload", "shutdown", "rpc.discover"}));
+    EXPECT_EQ(names,
+              (std::multiset<std::string>{
+                  "start",   "list",        "get",          "kill",           "wait",   "logs",     "acquire",
+                  "release", "forward.add", "forward.list", "forward.remove", "stats",  "connect",  "disconnect",
+                  "check",   "contexts",    "ping",         "version",        "reload", "shutdown", "rpc.discover"}));
 }
 
 TEST(OpenRpc, SaysItsVersionAndTheDaemons) {
