@@ -89,6 +89,29 @@ Result<mux::Reply> next_reply(int fd, mux::PacketReader& reader, Deadline deadli
     }
 }
 
+Result<pid_t> ask_pid(int fd, mux::PacketReader& reader, Deadline deadline) {
+    if (auto sent = send_all(fd, mux::hello() + mux::alive_check(kAliveRequest), deadline); !sent) {
+        return std::move(sent).error();
+    }
+    auto hello = next_reply(fd, reader, deadline);
+    if (!hello) {
+        return std::move(hello).error();
+    }
+    const auto* version = std::get_if<mux::Hello>(&*hello);
+    if (version == nullptr || version->version != mux::kVersion) {
+        return master_lost("speaks another version of the mux protocol");
+    }
+    auto alive = next_reply(fd, reader, deadline);
+    if (!alive) {
+        return std::move(alive).error();
+    }
+    const auto* master = std::get_if<mux::Alive>(&*alive);
+    if (master == nullptr) {
+        return master_lost("gave a wrong answer to an alive check");
+    }
+    return static_cast<pid_t>(master->pid);
+}
+
 }  // namespace
 
 Result<MuxSession> MuxSession::open(const std::string& control_path, const mux::NewSession& session,
@@ -103,26 +126,11 @@ Result<MuxSession> MuxSession::open(const std::string& control_path, const mux::
     MuxSession opened(std::move(socket.fd), 0);
     const int fd = opened.fd();
     // The pid first: it is asked for on the same connection, and costs no trip to the server.
-    if (auto sent = send_all(fd, mux::hello() + mux::alive_check(kAliveRequest), deadline); !sent) {
-        return std::move(sent).error();
+    const auto master = ask_pid(fd, opened.reader_, deadline);
+    if (!master) {
+        return master.error();
     }
-    auto hello = next_reply(fd, opened.reader_, deadline);
-    if (!hello) {
-        return std::move(hello).error();
-    }
-    const auto* version = std::get_if<mux::Hello>(&*hello);
-    if (version == nullptr || version->version != mux::kVersion) {
-        return master_lost("speaks another version of the mux protocol");
-    }
-    auto alive = next_reply(fd, opened.reader_, deadline);
-    if (!alive) {
-        return std::move(alive).error();
-    }
-    const auto* master = std::get_if<mux::Alive>(&*alive);
-    if (master == nullptr) {
-        return master_lost("gave a wrong answer to an alive check");
-    }
-    opened.master_ = static_cast<pid_t>(master->pid);
+    opened.master_ = *master;
     const std::string packet = mux::new_session(kSessionRequest, session);
     if (packet.size() > mux::kMaxPacket) {
         return Error{.kind = ErrorKind::Limit, .message = "the command line is too long for ssh"};
@@ -178,6 +186,16 @@ void MuxSession::receive() {
             no_terminal_ = true;
         }
     }
+}
+
+bool MuxSession::master_answers(const std::string& control_path, Deadline deadline) const {
+    const auto socket = open_control_socket(control_path);
+    if (socket.state != ControlSocketState::Live) {
+        return false;
+    }
+    mux::PacketReader reader;
+    const auto master = ask_pid(socket.fd.get(), reader, deadline);
+    return master && *master == master_;
 }
 
 void MuxSession::window_changed() const {

@@ -32,6 +32,10 @@ public:
     [[nodiscard]] bool ended() const { return ended_; }
     // Of the remote command. Where it ended without one: a signal, or a connection that was lost.
     [[nodiscard]] std::optional<int> exit_status() const { return exit_status_; }
+    // For an end without exit status: whether the same master still answers on its control socket. Where it does, the
+    // session alone was ended, by a signal or by its person's "~."; where it does not, the connection was lost.
+    [[nodiscard]] bool master_answers(const std::string& control_path,
+                                      std::chrono::steady_clock::time_point deadline) const;
     // The server gave no terminal where one was wanted.
     [[nodiscard]] bool has_no_terminal() const { return no_terminal_; }
     // The window of the terminal that is its stdin has another size now: the master asks for it.

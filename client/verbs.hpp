@@ -11,6 +11,9 @@ int list(const GlobalOptions& global, const ListOptions& options);
 int kill(const GlobalOptions& global, const KillOptions& options);
 int logs(const GlobalOptions& global, const LogsOptions& options);
 
+int forward(const GlobalOptions& global, const ForwardOptions& options);
+int cp(const GlobalOptions& global, const CpOptions& options);
+
 int stats(const GlobalOptions& global);
 int status(const GlobalOptions& global);
 int check(const GlobalOptions& global, const std::optional<std::string>& ctx);

@@ -247,7 +247,7 @@ asio::awaitable<void> Forwards::keep(RecordPtr record) {
     Instant retry_at{};
     while (!record->ended && !stopping_) {
         const auto master = connection.master();
-        if (record->view.active && record->on.lock() != master) {
+        if (record->view.active && (master == nullptr || record->on.lock() != master)) {
             co_await step_aside(record);
             continue;
         }
