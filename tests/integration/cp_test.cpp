@@ -166,23 +166,53 @@ TEST(Cp, WaitsForAChannelWhereTheServerRefusesOne) {
     EXPECT_EQ(world.sshd.logins(), 1);
 }
 
+// A copy that is under way until somebody reads from the pipe on the server.
+class StuckCopy {
+public:
+    explicit StuckCopy(World& world) {
+        EXPECT_EQ(::mkfifo((world.sshd.home(1) + "/pipe").c_str(), 0600), 0);
+        write_file(world.dir / "file", noise(1 << 20));
+        copy_.emplace(Words{CMSSH_CMCTL, "cp", world.dir / "file", "server-1:pipe"}, in_environment(world));
+        EXPECT_TRUE(wait_until([&] { return !children_of(copy_->pid()).empty(); }));
+        const pid_t scp = children_of(copy_->pid()).front();
+        EXPECT_TRUE(wait_until([&] { return !children_of(scp).empty(); }));
+    }
+    Process* operator->() { return &*copy_; }
+
+private:
+    std::optional<Process> copy_;
+};
+
+TEST(Cp, EndsWithCtrlC) {
+    World world(with_sftp());
+    StuckCopy copy(world);
+    copy->send_signal(SIGINT);
+    const auto status = copy->wait();
+    ASSERT_TRUE(status);
+    EXPECT_EQ(status->code, 130) << copy->errors();
+    EXPECT_TRUE(wait_until([&] { return world.connection(world.key("127.0.0.1")).at("leases") == 0; }));
+}
+
+TEST(Cp, ShowsItsProgressOnATerminal) {
+    World world(with_sftp());
+    write_file(world.dir / "file", noise(1 << 20));
+    const auto copied =
+        run({"script", "-qec", CMSSH_CMCTL " cp " + (world.dir / "file") + " server-1:copy", "/dev/null"},
+            in_environment(world));
+    EXPECT_EQ(copied.status.code, 0) << copied.output;
+    EXPECT_THAT(copied.output, HasSubstr("100%"));
+}
+
 TEST(Cp, SaysThatTheConnectionWasLost) {
     World world(with_sftp());
-    ASSERT_EQ(::mkfifo((world.sshd.home(1) + "/pipe").c_str(), 0600), 0);
-    write_file(world.dir / "file", noise(1 << 20));
     world.rpc().call("connect", {{"ctx", "server-1"}});
     const pid_t master = world.connection(world.key("127.0.0.1")).at("master_pid");
-    Process copy({CMSSH_CMCTL, "cp", world.dir / "file", "server-1:pipe"}, in_environment(world));
-    // sftp-server waits for somebody who reads from the pipe.
-    EXPECT_TRUE(wait_until([&] {
-        return world.connection(world.key("127.0.0.1")).at("leases") == 1 && !children_of(copy.pid()).empty() &&
-               !children_of(children_of(copy.pid()).front()).empty();
-    }));
+    StuckCopy copy(world);
     ::kill(master, SIGKILL);
-    const auto status = copy.wait();
+    const auto status = copy->wait();
     ASSERT_TRUE(status);
-    EXPECT_EQ(status->code, 5) << copy.errors();
-    EXPECT_THAT(copy.errors(), HasSubstr("cmctl: cp: "));
+    EXPECT_EQ(status->code, 5) << copy->errors();
+    EXPECT_THAT(copy->errors(), HasSubstr("cmctl: cp: "));
 }
 
 TEST(Cp, HasAWayToAServerWithoutSftp) {
