@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "client/options.hpp"
+#include "client/scp_channel.hpp"
 
 namespace {
 
@@ -19,5 +20,8 @@ void keep_standard_descriptors() {
 
 int main(int argc, char** argv) {
     keep_standard_descriptors();
+    if (const auto code = cmssh::client::run_as_scp_channel(argc, argv)) {
+        return *code;
+    }
     return cmssh::client::run_command_line(argc, argv);
 }

@@ -266,6 +266,58 @@ int parse_exec(CLI::App& app, GlobalOptions& global, const std::vector<std::stri
     });
 }
 
+int parse_forward_verb(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    static const std::map<std::string, ForwardAction> kActions = {{"add", ForwardAction::Add},
+                                                                  {"list", ForwardAction::List},
+                                                                  {"ls", ForwardAction::List},
+                                                                  {"rm", ForwardAction::Remove}};
+    ForwardOptions options;
+    std::string action;
+    app.add_option("action", action, "add, list, or rm of ids")->required()->type_name("add|list|rm");
+    app.add_option("ids", options.ids, "For rm")->type_name("[ID...]");
+    app.add_option("--ctx", options.ctx, "Context, or an ssh destination")->type_name("C");
+    app.add_option("--session", options.session, "It ends with this session; else it lasts until rm")->type_name("S");
+    const auto add_spec = [&app](const char* name, std::vector<std::string>& into, const char* text, const char* type) {
+        app.add_option(name, into, text)
+            ->type_name(type)
+            ->expected(1)
+            ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    };
+    add_spec("-L,--local", options.local, "Listen here, lead to what the server can reach", "[ADDRESS:]PORT:HOST:PORT");
+    add_spec("-R,--remote", options.remote, "Listen on the server, lead to what can be reached from here",
+             "[ADDRESS:]PORT[:HOST:PORT]");
+    add_spec("-D,--dynamic", options.dynamic, "Listen here for SOCKS clients", "[ADDRESS:]PORT");
+    app.footer("A /PATH of a socket may stand for either end, as with ssh. -R with port 0: the server chooses one.");
+    return parse_words(app, words, [&] {
+        const auto found = kActions.find(action);
+        const bool removes = found != kActions.end() && found->second == ForwardAction::Remove;
+        if (found == kActions.end() || options.ids.empty() == removes) {
+            const std::string what = found == kActions.end()
+                                         ? printable("'" + action + "'") + " is none of add, list and rm"
+                                     : removes ? "rm: expected ids"
+                                               : "took " + printable(options.ids.front()) + " for nothing";
+            std::fprintf(stderr, "cmctl: forward: %s\nhint: %s --help\n", what.c_str(), app.get_name().c_str());
+            return exit_code::kUsage;
+        }
+        options.action = found->second;
+        return forward(global, options);
+    });
+}
+
+int parse_cp(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    CpOptions options;
+    bool recursive = false;
+    app.add_option("path", options.paths, "What is copied, and where to: CTX:PATH on a server, PATH here")
+        ->required()
+        ->expected(2, -1)
+        ->type_name("SRC... DST");
+    app.add_flag("-p,--preserve", options.preserve, "Keep times and modes");
+    app.add_flag("-O", options.old_protocol, "scp's old protocol, for a server without sftp (OpenSSH 8.7 and later)");
+    app.add_flag("-r,--recursive", recursive, "Taken for scp's sake: directories are always copied whole");
+    app.footer("Paths are scp's: relative ones on a server begin at the home directory, patterns are expanded there.");
+    return parse_words(app, words, [&] { return cp(global, options); });
+}
+
 int parse_wait(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
     std::string session;
     app.add_option("session", session, "An id, a unique prefix of one, or a name")->required();
@@ -340,6 +392,8 @@ constexpr Verb kVerbs[] = {
     {"attach", "Your terminal on a session", parse_attach},
     {"exec", "Run a command on a server with your own input and output", parse_exec},
     {"send", "Type text or press keys in a session", parse_send},
+    {"cp", "Copy files and directories to and from a server", parse_cp},
+    {"forward", "Forward ports and sockets: add, list, rm", parse_forward_verb},
     {"wait", "Wait until a session ends, and exit with its code", parse_wait},
     {"status", "The daemon, its connections and sessions in short", parse_plain<status>},
     {"stats", "Connections and what they saved", parse_plain<stats>},

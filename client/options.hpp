@@ -69,6 +69,24 @@ struct ExecOptions {
     std::vector<std::string> command;
 };
 
+enum class ForwardAction { Add, List, Remove };
+
+struct ForwardOptions {
+    ForwardAction action = ForwardAction::List;
+    std::optional<std::string> ctx;
+    std::optional<std::string> session;
+    std::vector<std::string> local;  // as behind ssh's -L, -R and -D
+    std::vector<std::string> remote;
+    std::vector<std::string> dynamic;
+    std::vector<std::string> ids;
+};
+
+struct CpOptions {
+    bool preserve = false;           // modes and times
+    bool old_protocol = false;       // of scp's own instead of sftp's
+    std::vector<std::string> paths;  // two or more, the destination last
+};
+
 struct RpcOptions {
     std::string method;
     std::optional<std::string> params;  // JSON, or - for standard input

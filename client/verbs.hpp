@@ -14,6 +14,9 @@ int attach(const GlobalOptions& global, const AttachOptions& options);
 int exec(const GlobalOptions& global, ExecOptions options);
 int send(const GlobalOptions& global, const SendOptions& options);
 
+int forward(const GlobalOptions& global, const ForwardOptions& options);
+int cp(const GlobalOptions& global, const CpOptions& options);
+
 int stats(const GlobalOptions& global);
 int status(const GlobalOptions& global);
 int check(const GlobalOptions& global, const std::optional<std::string>& ctx);

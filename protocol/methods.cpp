@@ -465,8 +465,8 @@ struct Fields<ForwardAddParams> {
     static constexpr Use use = Use::Params;
     static constexpr auto list = std::make_tuple(
         field("ctx", &ForwardAddParams::ctx, kCtxDoc), field("kind", &ForwardAddParams::kind, "as ssh -L, -R and -D"),
-        field("listen", &ForwardAddParams::listen, "[address:]port or path"),
-        field("target", &ForwardAddParams::target, "host:port or path; none for dynamic"),
+        field("listen", &ForwardAddParams::listen, "[address:]port or path; remote with port 0: the server chooses"),
+        field("target", &ForwardAddParams::target, "host:port or path; none for dynamic, nor for SOCKS on the server"),
         field("session", &ForwardAddParams::session, "it ends with this session"),
         field("lease", &ForwardAddParams::lease, "it ends with this lease"),
         field("auth_sock", &ForwardAddParams::auth_sock, kAuthSockDoc),

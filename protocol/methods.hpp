@@ -255,7 +255,7 @@ enum class ForwardKind { Local, Remote, Dynamic };
 [[nodiscard]] std::string_view to_string(ForwardKind kind);
 
 struct ForwardAddParams {
-    std::string ctx;
+    std::optional<std::string> ctx;
     ForwardKind kind = ForwardKind::Local;
     std::string listen;                  // "8080", "127.0.0.1:8080", "/path"
     std::optional<std::string> target;   // "host:80", "/path"; none for dynamic

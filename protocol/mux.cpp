@@ -10,6 +10,8 @@ constexpr std::uint32_t kMsgHello = 0x00000001;
 constexpr std::uint32_t kClientNewSession = 0x10000002;
 constexpr std::uint32_t kClientAliveCheck = 0x10000004;
 constexpr std::uint32_t kClientTerminate = 0x10000005;
+constexpr std::uint32_t kClientOpenForward = 0x10000006;
+constexpr std::uint32_t kClientCloseForward = 0x10000007;
 constexpr std::uint32_t kClientStopListening = 0x10000009;
 constexpr std::uint32_t kServerOk = 0x80000001;
 constexpr std::uint32_t kServerPermissionDenied = 0x80000002;
@@ -17,6 +19,7 @@ constexpr std::uint32_t kServerFailure = 0x80000003;
 constexpr std::uint32_t kServerExitMessage = 0x80000004;
 constexpr std::uint32_t kServerAlive = 0x80000005;
 constexpr std::uint32_t kServerSessionOpened = 0x80000006;
+constexpr std::uint32_t kServerRemotePort = 0x80000007;
 constexpr std::uint32_t kServerTtyAllocFail = 0x80000008;
 
 constexpr std::uint32_t kNoEscapeChar = 0xffffffff;
@@ -124,6 +127,12 @@ Reply read_reply(Reader& reader) {
         }
         case kServerTtyAllocFail:
             return TtyAllocFail{.session_id = reader.number()};
+        case kServerRemotePort: {
+            RemotePort chosen;
+            chosen.request_id = reader.number();
+            chosen.port = reader.number();
+            return chosen;
+        }
         case kServerPermissionDenied:
         case kServerFailure: {
             Refused refused;
@@ -135,6 +144,17 @@ Reply read_reply(Reader& reader) {
         default:
             return Unknown{.type = type};
     }
+}
+
+std::string forward_packet(std::uint32_t type, std::uint32_t request_id, const Forward& forward) {
+    return Writer(type)
+        .number(request_id)
+        .number(static_cast<std::uint32_t>(forward.type))
+        .string(forward.listen.host)
+        .number(forward.listen.port)
+        .string(forward.connect.host)
+        .number(forward.connect.port)
+        .packet();
 }
 
 }  // namespace
@@ -170,6 +190,14 @@ std::string terminate(std::uint32_t request_id) {
 
 std::string stop_listening(std::uint32_t request_id) {
     return Writer(kClientStopListening).number(request_id).packet();
+}
+
+std::string open_forward(std::uint32_t request_id, const Forward& forward) {
+    return forward_packet(kClientOpenForward, request_id, forward);
+}
+
+std::string close_forward(std::uint32_t request_id, const Forward& forward) {
+    return forward_packet(kClientCloseForward, request_id, forward);
 }
 
 Result<Reply> parse_reply(std::string_view packet) {

@@ -26,6 +26,24 @@ struct NewSession {
     std::optional<char> escape = {};
 };
 
+enum class ForwardType : std::uint32_t { Local = 1, Remote = 2, Dynamic = 3 };
+// In place of a port: the host is the path of a Unix socket (PORT_STREAMLOCAL).
+inline constexpr std::uint32_t kUnixPath = 0xfffffffe;
+// Where a forward listens, or leads to.
+struct ForwardEnd {
+    std::string host;  // to listen: "" is the loopback, or what GatewayPorts makes of it, "*" every address
+    std::uint32_t port = 0;
+
+    friend bool operator==(const ForwardEnd&, const ForwardEnd&) = default;
+};
+struct Forward {
+    ForwardType type = ForwardType::Local;
+    ForwardEnd listen;                  // Remote with port 0: the server chooses
+    ForwardEnd connect = {"socks", 0};  // where SOCKS clients say where to: a host that is not empty, and port 0
+
+    friend bool operator==(const Forward&, const Forward&) = default;
+};
+
 [[nodiscard]] std::string hello();
 // Three descriptors (stdin, stdout, stderr) must follow at once, one SCM_RIGHTS byte each: until then the master serves
 // nobody.
@@ -33,6 +51,10 @@ struct NewSession {
 [[nodiscard]] std::string alive_check(std::uint32_t request_id);
 [[nodiscard]] std::string terminate(std::uint32_t request_id);
 [[nodiscard]] std::string stop_listening(std::uint32_t request_id);
+// Answered by Ok, RemotePort or Refused. The same forward once more is Ok.
+[[nodiscard]] std::string open_forward(std::uint32_t request_id, const Forward& forward);
+// Of a forward that is equal in every field. Answered by Ok or Refused.
+[[nodiscard]] std::string close_forward(std::uint32_t request_id, const Forward& forward);
 
 struct Hello {
     std::uint32_t version = 0;
@@ -55,6 +77,10 @@ struct ExitMessage {
 struct TtyAllocFail {
     std::uint32_t session_id = 0;
 };
+struct RemotePort {  // the one that the server chose
+    std::uint32_t request_id = 0;
+    std::uint32_t port = 0;
+};
 struct Refused {  // MUX_S_PERMISSION_DENIED or MUX_S_FAILURE
     std::uint32_t request_id = 0;
     bool permission_denied = false;
@@ -63,7 +89,7 @@ struct Refused {  // MUX_S_PERMISSION_DENIED or MUX_S_FAILURE
 struct Unknown {
     std::uint32_t type = 0;
 };
-using Reply = std::variant<Hello, Ok, Alive, SessionOpened, ExitMessage, TtyAllocFail, Refused, Unknown>;
+using Reply = std::variant<Hello, Ok, Alive, SessionOpened, ExitMessage, TtyAllocFail, RemotePort, Refused, Unknown>;
 
 // One packet without its length prefix. Internal error for a body too short for its type.
 [[nodiscard]] Result<Reply> parse_reply(std::string_view packet);

@@ -140,6 +140,10 @@ std::string make_lease_id(std::uint64_t random_bits) {
     return with_base32("lease-", random_bits, 60);
 }
 
+std::string make_forward_id(std::uint64_t random_bits) {
+    return with_base32("fwd-", random_bits, 40);
+}
+
 bool valid_session_name(std::string_view name) {
     constexpr std::size_t kMaxLength = 64;
     if (name.empty() || name.size() > kMaxLength || name.starts_with(kSessionIdPrefix)) {

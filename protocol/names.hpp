@@ -13,6 +13,8 @@ inline constexpr std::string_view kSessionIdPrefix = "sess-";
 [[nodiscard]] std::string make_session_id(std::uint64_t random_bits);
 // "lease-" + the same from 60 random bits, 12 characters: whoever knows it has it.
 [[nodiscard]] std::string make_lease_id(std::uint64_t random_bits);
+// "fwd-" + the same as a session's.
+[[nodiscard]] std::string make_forward_id(std::uint64_t random_bits);
 // [A-Za-z0-9][A-Za-z0-9_-]{0,63} and not "sess-…".
 [[nodiscard]] bool valid_session_name(std::string_view name);
 // [A-Za-z_][A-Za-z0-9_]*

@@ -101,6 +101,13 @@ Json build(const std::string& version) {
         {ErrorKind::MasterLost, ErrorKind::ChannelRefused, ErrorKind::Timeout, ErrorKind::Cancelled});
     document.add<ExecParams, ExecResult>("exec", "Runs a program on a server to its end",
                                          login_errors_and({ErrorKind::BadCwd}));
+    document.add<ForwardAddParams, ForwardResult>(
+        "forward.add", "Forwards a port or a socket, for as long as its session, its lease or this daemon lives",
+        login_errors_and(
+            {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::SessionEnded, ErrorKind::NameTaken}));
+    document.add<ForwardListParams, ForwardListResult>("forward.list", "The forwards, and whether they forward now",
+                                                       {});
+    document.add<ForwardRemoveParams, Empty>("forward.remove", "Ends a forward; what goes through it goes on", {});
     document.add<Empty, StatsResult>("stats", "Counters of the pool and of the daemon", {});
     document.add<AnswerParams, Empty>("answer", "Answers a prompt of a login that a call with `interactive` waits for",
                                       {});

@@ -81,7 +81,9 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
                                .owner = owner_of(options_),
                                .unit_random = make_unit_random()},
             options_.runtime_dir),
-      handlers_(clock_, config_, sessions_, leases_, remote_exec_, pool_, resolver_, askpass_, *this, options_.home),
+      forwards_(io.get_executor(), clock_, config_, sessions_, leases_),
+      handlers_(clock_, config_, sessions_, leases_, remote_exec_, forwards_, pool_, resolver_, askpass_, *this,
+                options_.home),
       server_(io.get_executor(), clock_, config_, handlers_, socket_.take_fd()),
       signals_(io, SIGTERM, SIGINT, SIGHUP),
       started_(clock_.now()),
@@ -141,6 +143,8 @@ asio::awaitable<void> Daemon::shut_down() {
     notify_stopping();
     server_.stop_accepting();
     socket_.unlink_own();
+    // Who listens here for a daemon that is gone would be found by nobody.
+    co_await forwards_.close_all();
     sessions_.request_stop();
     remote_exec_.request_stop();
     pool_.request_stop();
@@ -148,6 +152,7 @@ asio::awaitable<void> Daemon::shut_down() {
     co_await server_.shut_down(clock_.now() + kStopDeadline);
     co_await remote_exec_.shut_down();
     leases_.end_all();
+    co_await forwards_.shut_down();
     co_await sessions_.shut_down();
     co_await pool_.shut_down();
     registry_.close();

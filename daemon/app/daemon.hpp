@@ -66,6 +66,7 @@ private:
     Leases leases_;
     RemoteExec remote_exec_;
     Pool pool_;
+    Forwards forwards_;
     Handlers handlers_;
     RpcServer server_;
     asio::signal_set signals_;

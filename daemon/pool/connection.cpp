@@ -569,6 +569,12 @@ asio::awaitable<void> Connection::end_master(std::shared_ptr<Master> master, Dur
     }
 }
 
+std::shared_ptr<Master> Connection::master() const {
+    const bool up =
+        machine_.state() == ConnectionMachine::State::Up || machine_.state() == ConnectionMachine::State::Degraded;
+    return up && has_master() ? master_ : nullptr;
+}
+
 TmuxChannel* Connection::tmux() {
     return tmux_ != nullptr && tmux_->is_open() ? tmux_.get() : nullptr;
 }

@@ -77,6 +77,8 @@ public:
         : connection_(std::exchange(other.connection_, nullptr)), kind_(other.kind_), generation_(other.generation_) {}
     Hold& operator=(Hold&& other) noexcept;
 
+    explicit operator bool() const { return connection_ != nullptr; }
+
 private:
     Connection* connection_ = nullptr;
     HoldKind kind_ = HoldKind::Session;
@@ -184,6 +186,12 @@ public:
     [[nodiscard]] const ServerKey& key() const { return key_; }
     [[nodiscard]] const std::string& key_text() const { return key_text_; }
     [[nodiscard]] tmux::Ownership ownership() const { return {services_.owner, key_text_}; }
+    // That takes new work; nullptr: there is none, or it is to go.
+    [[nodiscard]] std::shared_ptr<Master> master() const;
+    // Notified whenever its state, its master or its refs have changed.
+    [[nodiscard]] Event& changed() { return changed_; }
+    [[nodiscard]] ConnectionMachine::State state() const { return machine_.state(); }
+    [[nodiscard]] const std::optional<api::LastError>& last_error() const { return last_error_; }
     [[nodiscard]] bool has_master() const { return master_ != nullptr && !master_->dead(); }
     // It has a master, or will have one without being asked.
     [[nodiscard]] bool active() const;

@@ -27,13 +27,14 @@ Result<Json> written(Result<T> result) {
 }  // namespace
 
 Handlers::Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, RemoteExec& remote_exec,
-                   Pool& pool, IdentityResolver& resolver, AskpassRelay& askpass, DaemonControl& control,
-                   std::string home)
+                   Forwards& forwards, Pool& pool, IdentityResolver& resolver, AskpassRelay& askpass,
+                   DaemonControl& control, std::string home)
     : clock_(clock),
       config_(config),
       sessions_(sessions),
       leases_(leases),
       remote_exec_(remote_exec),
+      forwards_(forwards),
       pool_(pool),
       resolver_(resolver),
       askpass_(askpass),
@@ -54,6 +55,9 @@ const std::map<std::string_view, Handlers::Method>& Handlers::methods() {
         {"release", &Handlers::release},
         {"signal", &Handlers::signal},
         {"exec", &Handlers::exec},
+        {"forward.add", &Handlers::forward_add},
+        {"forward.list", &Handlers::forward_list},
+        {"forward.remove", &Handlers::forward_remove},
         {"stats", &Handlers::stats},
         {"answer", &Handlers::answer},
         {"connect", &Handlers::connect},
@@ -199,6 +203,30 @@ asio::awaitable<Result<Json>> Handlers::exec(Call call) {
         co_return std::move(params).error();
     }
     co_return written(co_await remote_exec_.exec(std::move(*params), std::move(call.caller)));
+}
+
+asio::awaitable<Result<Json>> Handlers::forward_add(Call call) {
+    auto params = api::read<api::ForwardAddParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    co_return written(co_await forwards_.add(std::move(*params), std::move(call.caller)));
+}
+
+asio::awaitable<Result<Json>> Handlers::forward_list(Call call) {
+    const auto params = api::read<api::ForwardListParams>(call.params);
+    if (!params) {
+        co_return params.error();
+    }
+    co_return written(Result<api::ForwardListResult>(forwards_.list(*params)));
+}
+
+asio::awaitable<Result<Json>> Handlers::forward_remove(Call call) {
+    auto params = api::read<api::ForwardRemoveParams>(call.params);
+    if (!params) {
+        co_return std::move(params).error();
+    }
+    co_return written(co_await forwards_.remove(std::move(*params)));
 }
 
 asio::awaitable<Result<Json>> Handlers::stats(Call call) {

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "daemon/rpc/client_session.hpp"
+#include "daemon/session/forwards.hpp"
 #include "daemon/session/leases.hpp"
 #include "daemon/session/remote_exec.hpp"
 #include "daemon/session/sessions.hpp"
@@ -25,7 +26,8 @@ public:
 class Handlers final : public RequestHandler {
 public:
     Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, RemoteExec& remote_exec,
-             Pool& pool, IdentityResolver& resolver, AskpassRelay& askpass, DaemonControl& control, std::string home);
+             Forwards& forwards, Pool& pool, IdentityResolver& resolver, AskpassRelay& askpass, DaemonControl& control,
+             std::string home);
 
     asio::awaitable<Result<Json>> handle(Request request, ClientSession& client) override;
     void client_gone(const ClientSession& client) override;
@@ -50,6 +52,9 @@ private:
     asio::awaitable<Result<Json>> release(Call call);
     asio::awaitable<Result<Json>> signal(Call call);
     asio::awaitable<Result<Json>> exec(Call call);
+    asio::awaitable<Result<Json>> forward_add(Call call);
+    asio::awaitable<Result<Json>> forward_list(Call call);
+    asio::awaitable<Result<Json>> forward_remove(Call call);
     asio::awaitable<Result<Json>> stats(Call call);
     asio::awaitable<Result<Json>> answer(Call call);
     asio::awaitable<Result<Json>> askpass(Call call);
@@ -70,6 +75,7 @@ private:
     Sessions& sessions_;
     Leases& leases_;
     RemoteExec& remote_exec_;
+    Forwards& forwards_;
     Pool& pool_;
     IdentityResolver& resolver_;
     AskpassRelay& askpass_;

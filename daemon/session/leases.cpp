@@ -29,7 +29,7 @@ Error not_yours(const std::string& id) {
 }  // namespace
 
 Leases::Leases(Clock& clock, const Config& config, Sessions& sessions)
-    : clock_(clock), config_(config), sessions_(sessions) {
+    : clock_(clock), config_(config), sessions_(sessions), ended_(clock) {
     sessions_.set_on_doubted(
         [this](const Connection& connection, std::uint64_t generation) { tell_doubted(connection, generation); });
 }
@@ -113,6 +113,7 @@ asio::awaitable<Result<std::string>> Leases::grant(Sessions::Found& found, std::
     }
     held.lease = std::move(*lease);
     held.caller = std::move(caller);
+    held.notice = std::make_unique<EndNotice>(ended_);
     std::string id;
     do {
         id = make_lease_id(random_bits());
@@ -134,6 +135,11 @@ Result<Leases::Held> Leases::take(const std::string& id, const Caller& caller) {
 Result<api::Empty> Leases::release(const api::LeaseParams& params, const Caller& caller) {
     const auto held = take(params.lease, caller);
     return held ? Result<api::Empty>(api::Empty()) : held.error();
+}
+
+bool Leases::holds(const std::string& lease, const Caller& caller) const {
+    const auto found = leases_.find(lease);
+    return found != leases_.end() && found->second.caller.client == caller.client;
 }
 
 void Leases::end_all_of(const void* client) {

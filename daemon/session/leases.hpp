@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 
 #include "daemon/session/sessions.hpp"
@@ -29,13 +30,21 @@ public:
     void set_on_abandoned(Abandoned listener) { on_abandoned_ = std::move(listener); }
     // Before the pool goes.
     void end_all() { leases_.clear(); }
+    [[nodiscard]] bool holds(const std::string& lease, const Caller& caller) const;
+    // Notified whenever a lease has ended.
+    [[nodiscard]] Event& ended() { return ended_; }
 
 private:
+    struct EndNotice {
+        Event& ended;
+        ~EndNotice() { ended.notify_all(); }
+    };
     struct Held {
         Connection* connection = nullptr;
         Connection::Lease lease;
         Caller caller;
         bool hang_up = false;
+        std::unique_ptr<EndNotice> notice;
     };
 
     // The caller's lease of that name, taken off.
@@ -49,6 +58,7 @@ private:
     const Config& config_;
     Sessions& sessions_;
     Abandoned on_abandoned_;
+    Event ended_;
     std::map<std::string, Held> leases_;
 };
 

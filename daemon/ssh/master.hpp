@@ -15,6 +15,7 @@
 #include "daemon/base/clock.hpp"
 #include "daemon/ssh/askpass.hpp"
 #include "daemon/ssh/ssh_command.hpp"
+#include "protocol/mux.hpp"
 #include "protocol/result.hpp"
 #include "protocol/server_key.hpp"
 
@@ -50,11 +51,18 @@ public:
     // ChannelRefused (the server's MaxSessions), MasterLost or Timeout. On a timeout the command may run all the same
     // when the path comes back: it must be harmless twice.
     virtual asio::awaitable<Result<std::unique_ptr<Channel>>> open_channel(std::string command, Instant deadline) = 0;
+    // Listens for the forward, until it is closed or the master stops listening. The port that the server chose where
+    // a remote one asks for port 0, else 0. ChannelRefused: the master, or the server of a remote one, does not listen
+    // there. MasterLost or Timeout: it may listen all the same when the path comes back.
+    virtual asio::awaitable<Result<int>> open_forward(mux::Forward forward, Instant deadline) = 0;
+    // Of one that is equal in every field. What goes through it goes on. Local: nothing is waited for from the server.
+    virtual asio::awaitable<Result<void>> close_forward(mux::Forward forward, Instant deadline) = 0;
     // Returns when the process is gone, or after release().
     virtual asio::awaitable<void> wait_for_death() = 0;
     [[nodiscard]] virtual bool dead() const = 0;
-    // It takes no new work and leaves its control path to the next master; who is on it stays. Local: nothing goes to
-    // the server. After it no channel is opened and check() fails. Timeout or MasterLost: it may still be in the way.
+    // It takes no new work and leaves its control path, and the ports of its forwards, to the next master; who is on it
+    // stays. Local: nothing is waited for from the server. After it no channel is opened and check() fails. Timeout or
+    // MasterLost: it may still be in the way.
     virtual asio::awaitable<Result<void>> stop_listening(Instant deadline) = 0;
     // Ends the process, a stopped one too, at the deadline by SIGKILL, and removes what it left on disk.
     virtual asio::awaitable<void> end(Instant deadline) = 0;

@@ -147,6 +147,45 @@ asio::awaitable<Result<void>> MuxConnection::new_session(mux::NewSession session
     co_return Result<void>();
 }
 
+asio::awaitable<Result<int>> MuxConnection::open_forward(mux::Forward forward) {
+    const auto id = next_request_++;
+    const auto sent = co_await send(mux::open_forward(id, forward));
+    if (!sent) {
+        co_return sent.error();
+    }
+    auto reply = co_await receive();
+    if (!reply) {
+        co_return std::move(reply).error();
+    }
+    if (const auto* refusal = std::get_if<mux::Refused>(&*reply)) {
+        co_return Error{.kind = ErrorKind::ChannelRefused, .message = refusal->reason};
+    }
+    if (const auto* chosen = std::get_if<mux::RemotePort>(&*reply); chosen != nullptr && chosen->request_id == id) {
+        co_return static_cast<int>(chosen->port);
+    }
+    const auto* answer = std::get_if<mux::Ok>(&*reply);
+    if (answer == nullptr || answer->request_id != id) {
+        co_return master_lost("gave a wrong answer to a request to forward");
+    }
+    co_return 0;
+}
+
+asio::awaitable<Result<void>> MuxConnection::close_forward(mux::Forward forward) {
+    const auto id = next_request_++;
+    const auto sent = co_await send(mux::close_forward(id, forward));
+    if (!sent) {
+        co_return sent.error();
+    }
+    auto reply = co_await receive();
+    if (!reply) {
+        co_return std::move(reply).error();
+    }
+    if (const auto* refusal = std::get_if<mux::Refused>(&*reply)) {
+        co_return Error{.kind = ErrorKind::ChannelRefused, .message = refusal->reason};
+    }
+    co_return Result<void>();
+}
+
 void MuxConnection::close() {
     asio::error_code ignored;
     socket_.close(ignored);

@@ -35,6 +35,11 @@ public:
     // Gives the three descriptors (stdin, stdout, stderr) to the master. After success the connection belongs to the
     // session: receive() then gives its ExitMessage, and end of file says that it is over.
     asio::awaitable<Result<void>> new_session(mux::NewSession session, std::array<int, 3> descriptors);
+    // ChannelRefused where the master, or the server of a remote one, does not listen there. The port that the server
+    // chose, 0 where it had none to choose. Until a remote one is answered this connection answers nothing else.
+    asio::awaitable<Result<int>> open_forward(mux::Forward forward);
+    // What goes through it already goes on.
+    asio::awaitable<Result<void>> close_forward(mux::Forward forward);
     void close();
 
 private:

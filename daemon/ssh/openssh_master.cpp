@@ -48,6 +48,10 @@ Error control_path_taken(const LaunchRequest& request, const std::string& proble
     return error;
 }
 
+Error server_silent() {
+    return Error{.kind = ErrorKind::Timeout, .message = "the server did not answer in time"};
+}
+
 }  // namespace
 
 OpensshMaster::OpensshMaster(asio::any_io_executor executor, Clock& clock, Origin origin, UniqueFd pidfd,
@@ -57,7 +61,8 @@ OpensshMaster::OpensshMaster(asio::any_io_executor executor, Clock& clock, Origi
       origin_(std::move(origin)),
       pidfd_(executor_, pidfd.release()),
       control_(std::move(control)),
-      died_(clock) {}
+      died_(clock),
+      remote_answered_(clock) {}
 
 asio::awaitable<Result<void>> OpensshMaster::check(Instant deadline) {
     if (dead_) {
@@ -125,18 +130,108 @@ void OpensshMaster::signal(int number) {
     }
 }
 
-asio::awaitable<Result<void>> OpensshMaster::stop_listening(Instant deadline) {
+asio::awaitable<Result<OpensshMaster::ControlPtr>> OpensshMaster::open_control() {
     auto socket = open_control_socket(origin_.control_path);
-    if (socket.state == ControlSocketState::Live) {
-        auto stopped = co_await with_deadline(clock_, deadline, ask_to_stop_listening(std::move(socket.fd)));
+    if (socket.state == ControlSocketState::Busy) {
+        co_return Error{.kind = ErrorKind::Timeout, .message = "the ssh master does not answer"};
+    }
+    if (dead_ || socket.state != ControlSocketState::Live) {
+        co_return Error{.kind = ErrorKind::MasterLost, .message = "the ssh master no longer listens"};
+    }
+    auto control = std::make_shared<MuxConnection>(executor_, std::move(socket.fd));
+    std::erase_if(asking_, [](const auto& it) { return it.expired(); });
+    asking_.push_back(control);
+    const auto pid = co_await control->alive();
+    if (!pid) {
+        co_return pid.error();
+    }
+    if (*pid != origin_.pid) {
+        co_return Error{.kind = ErrorKind::MasterLost, .message = "another ssh master listens in its place"};
+    }
+    co_return control;
+}
+
+class OpensshMaster::AskingRemote {
+public:
+    explicit AskingRemote(OpensshMaster& master) : master_(master) { master_.asking_remote_ = true; }
+    ~AskingRemote() {
+        master_.asking_remote_ = false;
+        master_.remote_answered_.notify_all();
+    }
+    AskingRemote(const AskingRemote&) = delete;
+    AskingRemote& operator=(const AskingRemote&) = delete;
+
+private:
+    OpensshMaster& master_;
+};
+
+asio::awaitable<Result<int>> OpensshMaster::open_forward(mux::Forward forward, Instant deadline) {
+    if (forward.type != mux::ForwardType::Remote) {
+        co_return co_await ask_to_forward(std::move(forward), deadline);
+    }
+    while (asking_remote_) {
+        const bool in_time = co_await remote_answered_.wait_until(deadline);
+        if (!in_time) {
+            co_return server_silent();
+        }
+    }
+    const AskingRemote asking(*this);
+    if (const ControlPtr earlier = unanswered_) {
+        const auto answer = co_await with_deadline(clock_, deadline, earlier->receive());
+        if (!answer) {
+            co_return server_silent();
+        }
+        unanswered_.reset();
+    }
+    co_return co_await ask_to_forward(std::move(forward), deadline);
+}
+
+asio::awaitable<Result<int>> OpensshMaster::ask_to_forward(mux::Forward forward, Instant deadline) {
+    const auto control = co_await with_deadline(clock_, deadline, open_control());
+    if (!control) {
+        co_return Error{.kind = ErrorKind::Timeout, .message = "the ssh master does not answer"};
+    }
+    if (!*control) {
+        co_return control->error();
+    }
+    const auto opened = co_await with_deadline(clock_, deadline, (**control)->open_forward(forward));
+    if (!opened) {
+        if (forward.type == mux::ForwardType::Remote && !origin_.control_path.empty()) {
+            unanswered_ = **control;
+        }
+        co_return server_silent();
+    }
+    if (*opened) {
+        forwards_.push_back(std::move(forward));
+    }
+    co_return *opened;
+}
+
+asio::awaitable<Result<void>> OpensshMaster::close_forward(mux::Forward forward, Instant deadline) {
+    const auto control = co_await with_deadline(clock_, deadline, open_control());
+    if (!control) {
+        co_return Error{.kind = ErrorKind::Timeout, .message = "the ssh master does not answer"};
+    }
+    if (!*control) {
+        co_return control->error();
+    }
+    std::erase(forwards_, forward);
+    auto closed = co_await with_deadline(clock_, deadline, (**control)->close_forward(std::move(forward)));
+    if (!closed) {
+        co_return Error{.kind = ErrorKind::Timeout, .message = "the ssh master does not answer"};
+    }
+    co_return std::move(*closed);
+}
+
+asio::awaitable<Result<void>> OpensshMaster::stop_listening(Instant deadline) {
+    if (open_control_socket(origin_.control_path).state != ControlSocketState::Missing) {
+        auto stopped = co_await with_deadline(clock_, deadline, ask_to_stop_listening());
         if (!stopped) {
             co_return Error{.kind = ErrorKind::Timeout, .message = "the ssh master does not answer"};
         }
         if (!*stopped) {
             co_return std::move(*stopped);
         }
-    } else if (socket.state != ControlSocketState::Missing) {
-        co_return Error{.kind = ErrorKind::MasterLost, .message = "the ssh master does not answer"};
     }
     // Both names are the next master's from here on.
     ::unlink(origin_.log_file.c_str());
@@ -144,19 +239,24 @@ asio::awaitable<Result<void>> OpensshMaster::stop_listening(Instant deadline) {
     origin_.control_path.clear();
     // A master that no longer listens ends with its last channel, and a control connection is one.
     drop_control();
+    unanswered_.reset();
     co_return Result<void>();
 }
 
-asio::awaitable<Result<void>> OpensshMaster::ask_to_stop_listening(UniqueFd socket) {
-    MuxConnection control(executor_, std::move(socket));
-    const auto pid = co_await control.alive();
-    if (!pid) {
-        co_return pid.error();
+asio::awaitable<Result<void>> OpensshMaster::ask_to_stop_listening() {
+    const auto control = co_await open_control();
+    if (!control) {
+        co_return control.error();
     }
-    if (*pid != origin_.pid) {
-        co_return Error{.kind = ErrorKind::MasterLost, .message = "another ssh master listens in its place"};
+    while (!forwards_.empty()) {
+        mux::Forward forward = std::move(forwards_.back());
+        forwards_.pop_back();
+        const auto closed = co_await (*control)->close_forward(std::move(forward));
+        if (!closed && closed.error().kind != ErrorKind::ChannelRefused) {
+            co_return closed.error();
+        }
     }
-    co_return co_await control.stop_listening();
+    co_return co_await (*control)->stop_listening();
 }
 
 asio::awaitable<void> OpensshMaster::end(Instant deadline) {
@@ -194,6 +294,12 @@ void OpensshMaster::drop_control() {
 
 void OpensshMaster::release() {
     drop_control();
+    for (const auto& asking : asking_) {
+        if (const ControlPtr control = asking.lock()) {
+            control->close();
+        }
+    }
+    remote_answered_.notify_all();
     asio::error_code ignored;
     pidfd_.close(ignored);
     died_.notify_all();

@@ -32,6 +32,8 @@ public:
     [[nodiscard]] bool adopted() const override { return origin_.adopted; }
     asio::awaitable<Result<void>> check(Instant deadline) override;
     asio::awaitable<Result<std::unique_ptr<Channel>>> open_channel(std::string command, Instant deadline) override;
+    asio::awaitable<Result<int>> open_forward(mux::Forward forward, Instant deadline) override;
+    asio::awaitable<Result<void>> close_forward(mux::Forward forward, Instant deadline) override;
     asio::awaitable<void> wait_for_death() override;
     [[nodiscard]] bool dead() const override { return dead_; }
     asio::awaitable<Result<void>> stop_listening(Instant deadline) override;
@@ -39,7 +41,13 @@ public:
     void release() override;
 
 private:
-    asio::awaitable<Result<void>> ask_to_stop_listening(UniqueFd socket);
+    class AskingRemote;
+    // Shared by the call that waits for an answer on it and release(), which ends the wait.
+    using ControlPtr = std::shared_ptr<MuxConnection>;
+    // A control connection of its own, to this master and no other.
+    asio::awaitable<Result<ControlPtr>> open_control();
+    asio::awaitable<Result<int>> ask_to_forward(mux::Forward forward, Instant deadline);
+    asio::awaitable<Result<void>> ask_to_stop_listening();
     void signal(int number);
     void drop_control();
     void remove_files();
@@ -51,8 +59,14 @@ private:
     // Kept open for alive checks: half the cost of a new one each time. Dropped after an answer that came late.
     std::optional<MuxConnection> control_;
     bool checking_ = false;
+    std::vector<std::weak_ptr<MuxConnection>> asking_;
+    std::vector<mux::Forward> forwards_;  // that it listens for
+    // Before 10.5 a master that is asked for a remote forward while another is unanswered uses freed memory.
+    bool asking_remote_ = false;
+    ControlPtr unanswered_;  // where the answer of a remote one that came too late is to come
     bool dead_ = false;
     Event died_;
+    Event remote_answered_;
 };
 
 class OpensshLauncher final : public MasterLauncher {

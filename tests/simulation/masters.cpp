@@ -171,6 +171,16 @@ asio::awaitable<Result<std::unique_ptr<Channel>>> SimMaster::open_channel(std::s
     co_return channel;
 }
 
+// Nobody forwards anything in the simulation.
+asio::awaitable<Result<int>> SimMaster::open_forward(mux::Forward /*forward*/, Instant deadline) {
+    const auto answered = co_await answer(deadline);
+    co_return answered ? Result<int>(0) : answered.error();
+}
+
+asio::awaitable<Result<void>> SimMaster::close_forward(mux::Forward /*forward*/, Instant deadline) {
+    return answer(deadline);
+}
+
 asio::awaitable<void> SimMaster::wait_for_death() {
     while (process_->alive && !released_) {
         co_await changed_.wait();

@@ -44,6 +44,8 @@ public:
     [[nodiscard]] bool adopted() const override { return adopted_; }
     asio::awaitable<Result<void>> check(Instant deadline) override;
     asio::awaitable<Result<std::unique_ptr<Channel>>> open_channel(std::string command, Instant deadline) override;
+    asio::awaitable<Result<int>> open_forward(mux::Forward forward, Instant deadline) override;
+    asio::awaitable<Result<void>> close_forward(mux::Forward forward, Instant deadline) override;
     asio::awaitable<void> wait_for_death() override;
     [[nodiscard]] bool dead() const override { return dead_; }
     asio::awaitable<Result<void>> stop_listening(Instant deadline) override;

@@ -125,12 +125,15 @@ public:
     bool stopped = false;  // the process answers nothing
     TmuxAnswers tmux_answers;
     bool tmux_starts_late = false;
+    std::optional<Error> forward_error;  // of the forwards asked for from now on
+    int chosen_port = 40000;             // for a remote one that asks for port 0
 
     // What the test sees.
     int channels_asked = 0;
     int told_to_end = 0;
     int checks = 0;
     bool listens = true;
+    std::vector<mux::Forward> forwards;  // that are open
     bool released = false;
     std::vector<std::string> tmux_heard;  // by every channel
 
@@ -173,7 +176,32 @@ public:
     asio::awaitable<Result<void>> stop_listening(Instant deadline) override {
         auto answered = co_await answer(deadline);
         listens = listens && !answered;
+        if (answered) {
+            forwards.clear();
+        }
         co_return answered;
+    }
+    asio::awaitable<Result<int>> open_forward(mux::Forward forward, Instant deadline) override {
+        const auto answered = co_await answer(deadline);
+        if (!answered) {
+            co_return answered.error();
+        }
+        if (forward_error) {
+            co_return *forward_error;
+        }
+        const bool chosen = forward.type == mux::ForwardType::Remote && forward.listen.port == 0;
+        forwards.push_back(std::move(forward));
+        co_return chosen ? chosen_port : 0;
+    }
+    asio::awaitable<Result<void>> close_forward(mux::Forward forward, Instant deadline) override {
+        const auto answered = co_await answer(deadline);
+        if (!answered) {
+            co_return answered;
+        }
+        if (std::erase(forwards, forward) == 0) {
+            co_return Error{.kind = ErrorKind::ChannelRefused, .message = "port not forwarded"};
+        }
+        co_return Result<void>();
     }
     asio::awaitable<Result<std::unique_ptr<Channel>>> open_channel(std::string command, Instant deadline) override {
         ++channels_asked;

@@ -48,6 +48,24 @@ TEST(MuxBuilder, WritesANewSessionWithoutEscapeCharX11AgentAndEnvironment) {
                                                 number(0) + number(1) + number(0xffffffff) + text("") + text("sftp")));
 }
 
+TEST(MuxBuilder, WritesForwardsAsMuxCReadsThem) {
+    const Forward local{.type = ForwardType::Local,
+                        .listen = {.host = "localhost", .port = 8080},
+                        .connect = {.host = "db", .port = 80}};
+    EXPECT_EQ(open_forward(7, local), packet(number(0x10000006) + number(7) + number(1) + text("localhost") +
+                                             number(8080) + text("db") + number(80)));
+    EXPECT_EQ(close_forward(8, local), packet(number(0x10000007) + number(8) + number(1) + text("localhost") +
+                                              number(8080) + text("db") + number(80)));
+    const Forward remote{.type = ForwardType::Remote,
+                         .listen = {.host = "", .port = 0},
+                         .connect = {.host = "/run/x", .port = kUnixPath}};
+    EXPECT_EQ(open_forward(7, remote), packet(number(0x10000006) + number(7) + number(2) + text("") + number(0) +
+                                              text("/run/x") + number(0xfffffffe)));
+    const Forward dynamic{.type = ForwardType::Dynamic, .listen = {.host = "*", .port = 1080}};
+    EXPECT_EQ(open_forward(7, dynamic), packet(number(0x10000006) + number(7) + number(3) + text("*") + number(1080) +
+                                               text("socks") + number(0)));
+}
+
 TEST(MuxReply, ReadsEachMessage) {
     EXPECT_EQ(parse_as<Hello>(number(1) + number(4)).version, 4U);
     EXPECT_EQ(parse_as<Ok>(number(0x80000001) + number(3)).request_id, 3U);
@@ -59,6 +77,10 @@ TEST(MuxReply, ReadsEachMessage) {
     const auto opened = parse_as<SessionOpened>(number(0x80000006) + number(3) + number(2));
     EXPECT_EQ(opened.request_id, 3U);
     EXPECT_EQ(opened.session_id, 2U);
+
+    const auto chosen = parse_as<RemotePort>(number(0x80000007) + number(3) + number(40123));
+    EXPECT_EQ(chosen.request_id, 3U);
+    EXPECT_EQ(chosen.port, 40123U);
 
     const auto exit = parse_as<ExitMessage>(number(0x80000004) + number(2) + number(255));
     EXPECT_EQ(exit.session_id, 2U);
@@ -77,7 +99,7 @@ TEST(MuxReply, PassesOverWhatNewerMastersAdd) {
     EXPECT_EQ(parse_as<Hello>(number(1) + number(4) + text("info") + text("0")).version, 4U);
     EXPECT_EQ(parse_as<Ok>(number(0x80000001) + number(3) + "more").request_id, 3U);
     EXPECT_EQ(parse_as<Unknown>(number(0x90000001) + number(3)).type, 0x90000001U);
-    EXPECT_EQ(parse_as<Unknown>(number(0x80000007)).type, 0x80000007U);
+    EXPECT_EQ(parse_as<Unknown>(number(0x8000000f)).type, 0x8000000fU);
 }
 
 TEST(MuxReply, RefusesABodyTooShortForItsType) {
@@ -87,6 +109,7 @@ TEST(MuxReply, RefusesABodyTooShortForItsType) {
                                  number(0x80000001),
                                  number(0x80000005) + number(3),
                                  number(0x80000006) + number(3) + "\0\0"s,
+                                 number(0x80000007) + number(3),
                                  number(0x80000003) + number(3) + number(5) + "four",
                                  number(0x80000003) + number(3) + number(0xffffffff)};
     for (const std::string& body : cases) {

@@ -1,0 +1,387 @@
+#include "daemon/session/forwards.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "daemon/base/control_socket.hpp"
+#include "daemon/base/log.hpp"
+#include "daemon/base/random.hpp"
+#include "daemon/ssh/listen_probe.hpp"
+#include "protocol/forward_spec.hpp"
+#include "protocol/names.hpp"
+
+namespace cmssh {
+namespace {
+
+// A port that was lost to somebody else, or that a server has not yet let go of.
+constexpr Duration kFirstRetry = std::chrono::seconds(1);
+constexpr Duration kLongestRetry = std::chrono::seconds(30);
+constexpr Duration kStopDeadline = std::chrono::seconds(1);
+
+bool listens_here(const mux::Forward& forward) {
+    return forward.type != mux::ForwardType::Remote;
+}
+
+// "127.0.0.1:0" and the port that the server chose.
+std::string with_port(const std::string& listen, int port) {
+    return listen.substr(0, listen.rfind(':') + 1) + std::to_string(port);
+}
+
+void unlink_stale(const mux::Forward& forward) {
+    // ssh leaves the file of a socket that it no longer listens on.
+    if (listens_here(forward) && forward.listen.port == mux::kUnixPath &&
+        open_control_socket(forward.listen.host).state == ControlSocketState::Stale) {
+        ::unlink(forward.listen.host.c_str());
+    }
+}
+
+Error not_listening(const api::Forward& view, const mux::Forward& forward, const std::string& reason) {
+    const std::string who = listens_here(forward) ? "the ssh master" : view.server.key;
+    Error error{.kind = ErrorKind::ChannelRefused,
+                .message = who + " does not listen on " + printable(view.listen) + ": " + printable(reason)};
+    if (listens_here(forward)) {
+        return error;
+    }
+    error.hint =
+        forward.listen.port == mux::kUnixPath
+            ? "remove the path there; StreamLocalBindUnlink in the server's sshd_config does it each time"
+            : "it is in use there, or AllowTcpForwarding or PermitListen of the server's sshd_config forbids it";
+    return error;
+}
+
+std::string reason_without_master(const Connection& connection) {
+    using State = ConnectionMachine::State;
+    const bool disconnected = connection.state() == State::Idle || connection.state() == State::Draining;
+    if (disconnected || !connection.last_error()) {
+        return connection.key_text() + " is not connected";
+    }
+    return connection.last_error()->message;
+}
+
+}  // namespace
+
+Forwards::Forwards(asio::any_io_executor executor, Clock& clock, const Config& config, Sessions& sessions,
+                   Leases& leases)
+    : clock_(clock), config_(config), sessions_(sessions), leases_(leases), tasks_(std::move(executor), clock) {}
+
+asio::awaitable<Result<api::ForwardResult>> Forwards::add(api::ForwardAddParams params, Caller caller) {
+    auto wanted = parse_forward(params.kind, params.listen, params.target);
+    if (!wanted) {
+        co_return std::move(wanted).error();
+    }
+    if (params.session && params.lease) {
+        co_return Error{.kind = ErrorKind::InvalidParams,
+                        .message = "params.lease: a forward has one owner, and params.session names one already"};
+    }
+    SessionTable::RecordPtr session;
+    if (params.session) {
+        auto found = sessions_.table().find(*params.session);
+        if (!found) {
+            co_return std::move(found).error();
+        }
+        session = std::move(*found);
+    }
+    const auto record = std::make_shared<Record>(clock_);
+    record->wanted = std::move(*wanted);
+    record->view.kind = params.kind;
+    record->view.listen = params.listen;
+    record->view.target = params.target;
+    record->view.lease = params.lease;
+    if (session) {
+        record->view.session = session->view.id;
+    }
+    auto made = co_await connect(record, params, caller);
+    if (made && stopping_) {
+        made = Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
+    }
+    if (made && session && api::ended(session->view.state)) {
+        made = Error{.kind = ErrorKind::SessionEnded, .message = session->view.id + " has ended"};
+        made.error().session = session->view.id;
+    }
+    if (made && params.lease && !leases_.holds(*params.lease, caller)) {
+        made = Error{.kind = ErrorKind::InvalidParams,
+                     .message = "params.lease: " + printable(*params.lease) + " is no lease of this client"};
+    }
+    if (!made) {
+        co_await close(record);
+        forget(record);
+        record->closed = true;
+        record->changed.notify_all();
+        co_return std::move(made).error();
+    }
+    tasks_.spawn(record->view.id, keep(record));
+    if (session) {
+        tasks_.spawn(record->view.id, end_with_session(record, std::move(session)));
+    }
+    if (params.lease) {
+        tasks_.spawn(record->view.id, end_with_lease(record, std::move(caller)));
+    }
+    api::ForwardResult result;
+    result.forward = record->view;
+    co_return result;
+}
+
+asio::awaitable<Result<void>> Forwards::connect(RecordPtr record, const api::ForwardAddParams& params, Caller caller) {
+    auto found = co_await sessions_.find_connection(params.ctx);
+    if (!found) {
+        co_return std::move(found).error();
+    }
+    record->connection = std::move(found->connection);
+    Connection& connection = *record->connection;
+    record->view.ctx = found->context.name;
+    record->view.server = connection.server();
+    if (records_.size() >= kMaxForwards) {
+        co_return Error{.kind = ErrorKind::Limit,
+                        .message = "there are " + std::to_string(kMaxForwards) + " forwards already",
+                        .hint = "cmctl forward list"};
+    }
+    auto free = check_free(*record);
+    if (!free) {
+        co_return free;
+    }
+    do {
+        record->view.id = make_forward_id(random_bits());
+    } while (std::any_of(records_.begin(), records_.end(),
+                         [&record](const RecordPtr& other) { return other->view.id == record->view.id; }));
+    // From here on nobody else gets the place where it listens.
+    records_.push_back(record);
+    record->hold = Hold(connection, HoldKind::Lease);
+    Connection::Want want;
+    want.auth_sock = params.auth_sock;
+    want.progress = [progress = caller.progress, ctx = record->view.ctx,
+                     server = connection.key_text()](std::string_view phase) { progress(ctx, server, phase); };
+    const auto ready = co_await connection.ensure_up(std::move(want));
+    auto made = ready ? Result<void>() : Result<void>(ready.error());
+    if (made) {
+        const auto master = connection.master();
+        if (master == nullptr) {
+            made = Error{.kind = ErrorKind::MasterLost, .message = reason_without_master(connection)};
+        } else {
+            made = co_await open(record, master);
+        }
+    }
+    if (!made) {
+        made.error().ctx = record->view.ctx;
+        made.error().server = connection.key_text();
+        if (made.error().kind == ErrorKind::Cancelled && made.error().hint.empty()) {
+            made.error().hint = "cmctl connect " + record->view.ctx;
+        }
+    }
+    co_return made;
+}
+
+Result<void> Forwards::check_free(const Record& record) const {
+    const auto same_place = [&record](const RecordPtr& other) {
+        if (listens_here(record.wanted) != listens_here(other->wanted)) {
+            return false;
+        }
+        if (listens_here(record.wanted)) {
+            return record.wanted.listen == other->wanted.listen;
+        }
+        // An ssh master gives the same port to who asks for any port twice, with one target.
+        const bool any_port = record.wanted.listen.port == 0;
+        return record.view.server.key == other->view.server.key &&
+               (any_port ? record.wanted == other->opened : record.wanted.listen == other->wanted.listen);
+    };
+    const auto found = std::find_if(records_.begin(), records_.end(), same_place);
+    if (found == records_.end()) {
+        return {};
+    }
+    const api::Forward& other = (*found)->view;
+    return Error{.kind = ErrorKind::NameTaken,
+                 .message = printable(other.listen) + " is forwarded already: " + other.id,
+                 .hint = "cmctl forward rm " + other.id};
+}
+
+asio::awaitable<Result<void>> Forwards::open(RecordPtr record, std::shared_ptr<Master> master) {
+    const bool remote = !listens_here(record->wanted);
+    const mux::Forward forward = record->wanted;
+    const Instant deadline = clock_.now() + (remote ? config_.pool.connect_timeout : config_.pool.health_timeout);
+    if (master->adopted()) {
+        // An earlier daemon may have left it open there.
+        (void)co_await master->close_forward(forward, deadline);
+    }
+    if (!remote) {
+        auto free = probe_listen(forward.listen);
+        if (!free) {
+            co_return free;
+        }
+    }
+    // Before the answer: one that does not come in time leaves something to be closed too.
+    record->on = master;
+    record->opened = forward;
+    const auto port = co_await master->open_forward(forward, deadline);
+    if (!port && port.error().kind == ErrorKind::ChannelRefused) {
+        record->on.reset();
+        co_return not_listening(record->view, forward, port.error().message);
+    }
+    if (!port) {
+        co_return port.error();
+    }
+    if (*port != 0) {
+        record->wanted.listen.port = static_cast<std::uint32_t>(*port);
+        record->view.listen = with_port(record->view.listen, *port);
+    }
+    record->view.active = true;
+    record->view.error.reset();
+    co_return Result<void>();
+}
+
+asio::awaitable<void> Forwards::close(RecordPtr record) {
+    const auto master = record->on.lock();
+    record->on.reset();
+    record->view.active = false;
+    if (master != nullptr && !master->dead()) {
+        const Instant deadline = clock_.now() + (stopping_ ? kStopDeadline : Duration(config_.pool.health_timeout));
+        (void)co_await master->close_forward(record->opened, deadline);
+    }
+    unlink_stale(record->opened);
+}
+
+asio::awaitable<void> Forwards::keep(RecordPtr record) {
+    Connection& connection = *record->connection;
+    std::weak_ptr<Master> tried;
+    Duration pause = kFirstRetry;
+    Instant retry_at{};
+    while (!record->ended && !stopping_) {
+        const auto master = connection.master();
+        if (record->view.active && (master == nullptr || record->on.lock() != master)) {
+            co_await step_aside(record);
+            continue;
+        }
+        hold_as_needed(*record);
+        Instant until = Instant::max();
+        if (!record->view.active && master == nullptr) {
+            record->view.error = reason_without_master(connection);
+        } else if (!record->view.active) {
+            if (tried.lock() != master) {
+                tried = master;
+                pause = kFirstRetry;
+                retry_at = clock_.now();
+            }
+            if (clock_.now() >= retry_at) {
+                const auto opened = co_await open(record, master);
+                if (opened) {
+                    log_info(record->view.id, "is open again");
+                } else {
+                    record->view.error = opened.error().message;
+                    log_warn(record->view.id, "is not open: " + opened.error().message);
+                    retry_at = clock_.now() + pause;
+                    pause = std::min(pause * 2, kLongestRetry);
+                }
+                continue;
+            }
+            until = retry_at;
+        }
+        co_await Event::wait_for_either(record->changed, connection.changed(), until);
+    }
+    co_await close(record);
+    record->closed = true;
+    record->changed.notify_all();
+    forget(record);
+    record->earlier.clear();
+    record->hold = Hold();
+}
+
+asio::awaitable<void> Forwards::step_aside(RecordPtr record) {
+    Connection& connection = *record->connection;
+    if (const auto master = record->on.lock(); master != nullptr && !master->dead()) {
+        Earlier earlier;
+        earlier.master = master;
+        earlier.hold = std::exchange(record->hold, Hold(connection, HoldKind::Lease));
+        record->earlier.push_back(std::move(earlier));
+    }
+    record->view.error = reason_without_master(connection);
+    co_await close(record);
+}
+
+void Forwards::hold_as_needed(Record& record) {
+    std::erase_if(record.earlier, [](const Earlier& earlier) {
+        const auto master = earlier.master.lock();
+        return master == nullptr || master->dead();
+    });
+    // A connection is disconnected with all that goes through it.
+    switch (record.connection->state()) {
+        case ConnectionMachine::State::Idle:
+        case ConnectionMachine::State::Draining:
+            record.earlier.clear();
+            record.hold = Hold();
+            break;
+        case ConnectionMachine::State::Connecting:
+        case ConnectionMachine::State::Up:
+        case ConnectionMachine::State::Degraded:
+        case ConnectionMachine::State::Backoff:
+        case ConnectionMachine::State::NeedsAuth:
+        case ConnectionMachine::State::Failed:
+            if (!record.hold) {
+                record.hold = Hold(*record.connection, HoldKind::Lease);
+            }
+            break;
+    }
+}
+
+asio::awaitable<void> Forwards::end_with_session(RecordPtr record, SessionTable::RecordPtr session) {
+    while (!record->ended && !stopping_ && !api::ended(session->view.state)) {
+        co_await Event::wait_for_either(record->changed, session->changed, Instant::max());
+    }
+    end(*record);
+}
+
+asio::awaitable<void> Forwards::end_with_lease(RecordPtr record, Caller caller) {
+    while (!record->ended && !stopping_ && leases_.holds(*record->view.lease, caller)) {
+        co_await Event::wait_for_either(record->changed, leases_.ended(), Instant::max());
+    }
+    end(*record);
+}
+
+void Forwards::end(Record& record) {
+    record.ended = true;
+    record.changed.notify_all();
+}
+
+void Forwards::forget(const RecordPtr& record) {
+    std::erase(records_, record);
+}
+
+api::ForwardListResult Forwards::list(const api::ForwardListParams& params) const {
+    api::ForwardListResult result;
+    for (const auto& record : records_) {
+        if (!params.ctx || record->view.ctx == *params.ctx) {
+            result.forwards.push_back(record->view);
+        }
+    }
+    return result;
+}
+
+asio::awaitable<Result<api::Empty>> Forwards::remove(api::ForwardRemoveParams params) {
+    const auto found = std::find_if(records_.begin(), records_.end(),
+                                    [&params](const RecordPtr& record) { return record->view.id == params.forward; });
+    if (found == records_.end()) {
+        co_return Error{.kind = ErrorKind::InvalidParams,
+                        .message = "params.forward: there is no forward " + printable(params.forward),
+                        .hint = "cmctl forward list"};
+    }
+    const RecordPtr record = *found;
+    end(*record);
+    while (!record->closed) {
+        co_await record->changed.wait();
+    }
+    co_return api::Empty();
+}
+
+asio::awaitable<void> Forwards::close_all() {
+    stopping_ = true;
+    for (const auto& record : records_) {
+        record->changed.notify_all();
+    }
+    co_await tasks_.join_until(clock_.now() + kStopDeadline);
+}
+
+asio::awaitable<void> Forwards::shut_down() {
+    co_await tasks_.join_until(Instant::max());
+    records_.clear();
+}
+
+}  // namespace cmssh
