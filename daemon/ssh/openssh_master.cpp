@@ -338,6 +338,7 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
     arguments.control_persist = config_.pool.control_persist;
     arguments.connect_timeout = config_.pool.connect_timeout;
     arguments.server_alive_set = request.dump.server_alive_set;
+    arguments.hop = request.hop;
 
     // A daemonised ssh has left its process group; the marks find it where it did not become a master.
     const std::string mark = "CMSSH_LOGIN=" + std::to_string(random_bits());
