@@ -17,6 +17,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <initializer_list>
 #include <sstream>
 #include <vector>
 
@@ -37,6 +38,8 @@ constexpr const char* kNoPool = "CMSSH_NO_POOL";
 // Of the whole question. A login that takes longer is ssh's own.
 constexpr std::chrono::seconds kPatience{10};
 constexpr const char* kSystemConfig = "/etc/ssh/ssh_config";
+// Not %C, which two names of one account share that have a login key, a HostKeyAlias or a way each.
+constexpr const char* kLinkPattern = "/%r@%n:%p";
 constexpr std::size_t kMaxDump = 256 * 1024;
 
 std::string read_all(const std::string& path) {
@@ -93,10 +96,6 @@ bool plain_path(std::string_view path) {
     });
 }
 
-std::string control_path_option(const std::string& directory) {
-    return "ControlPath " + directory + "/%r@%n:%p\n";
-}
-
 // What that ssh reads, and behind it a ControlPath of ours: `ssh -G` then shows it exactly where the user has said
 // nothing about one, wherever in the configuration our snippet stands. nullopt: a file whose name cannot be written
 // there.
@@ -119,7 +118,7 @@ std::optional<std::string> probing_config(const SshCommandLine& line, pid_t pid,
         }
         text = "Include " + path + '\n';
     }
-    return text + "Match all\n" + control_path_option(directory);
+    return text + "Match all\nControlPath " + directory + kLinkPattern + '\n';
 }
 
 std::optional<std::string> read_to_end(int fd, Instant deadline) {
@@ -286,22 +285,23 @@ int ssh_config(const GlobalOptions& global) {
             return exit_code::kFailed;
         }
     }
-    print_line(
-        "# Lets ssh, and what runs it (scp, sftp, rsync, git), go over the connections of cmsshd.\n"
-        "#   cmctl ssh-config > ~/.ssh/cmssh.conf\n"
-        "# and as the first line of ~/.ssh/config, before any Host or Match:\n"
-        "#   Include ~/.ssh/cmssh.conf\n"
-        "# An ssh does what it would without this line where no daemon runs, where its options or settings are others "
-        "than\n"
-        "# the daemon's for that server, where it forwards ports, the agent or X11, where you have set a ControlPath, "
-        "and\n"
-        "# with CMSSH_NO_POOL=1 in its environment.\n"
-        "Match exec \"" +
-        program + " --socket " + socket + " ssh-lease " + directory +
-        "\"\n"
-        "    ControlMaster no\n"
-        "    " +
-        control_path_option(directory) + "Match all");
+    for (const std::string& text : std::initializer_list<std::string>{
+             "# Lets ssh, and what runs it (scp, sftp, rsync, git), go over the connections of cmsshd.",
+             "#   cmctl ssh-config > ~/.ssh/cmssh.conf",
+             "# and as the first line of ~/.ssh/config, before any Host or Match:",
+             "#   Include ~/.ssh/cmssh.conf",
+             "# An ssh does what it would without this where no daemon runs, where its options or settings are others "
+             "than",
+             "# the daemon's for that server, where it forwards ports, the agent or X11, where you have set a "
+             "ControlPath,",
+             "# and with CMSSH_NO_POOL=1 in its environment.",
+             "Match exec \"" + program + " --socket " + socket + " ssh-lease " + directory + "\"",
+             "    ControlMaster no",
+             "    ControlPath " + directory + kLinkPattern,
+             "Match all",
+         }) {
+        print_line(text);
+    }
     return exit_code::kOk;
 }
 

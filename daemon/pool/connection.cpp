@@ -365,7 +365,8 @@ asio::awaitable<Result<void>> Connection::adopt_or_launch(LoginPtr login, std::o
     const Marked launching(launching_, changed_);
     LaunchRequest request = launch_request();
     if (hop) {
-        request.hop = HopSocket{.control_path = hop->lease.control_path, .host = hop->host};
+        request.hop =
+            HopSocket{.control_path = hop->lease.control_path, .host = hop->host, .key = hop->connection->key_text()};
     }
     request.auth_sock = login->auth_sock;
     request.on_login = [this, login] { set_phase(*login, "connecting"); };

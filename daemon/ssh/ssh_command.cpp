@@ -31,7 +31,8 @@ std::string proxy_word(std::string_view word) {
 // A stream to the server through the hop's master, or nothing: it makes no connection of its own, and asks no
 // configuration what to do instead.
 std::string hop_command(const SshConfig& config, const HopSocket& hop) {
-    return "exec " + proxy_word(config.program) + " -F none -S " + proxy_word(escape_percent(hop.control_path)) +
+    // ssh puts its own "exec" before it.
+    return proxy_word(config.program) + " -F none -S " + proxy_word(escape_percent(hop.control_path)) +
            " -o ControlMaster=no -o ProxyCommand=false -o BatchMode=yes -W '[%h]:%p' -- " + proxy_word(hop.host);
 }
 

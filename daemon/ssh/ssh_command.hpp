@@ -31,6 +31,7 @@ struct SshRoute {
 struct HopSocket {
     std::string control_path;
     std::string host;  // for ssh's messages
+    std::string key;   // the hop's
 };
 
 struct MasterArguments {

@@ -14,10 +14,15 @@
 namespace cmssh::test {
 namespace {
 
+SshdOptions with_sftp(int count) {
+    SshdOptions options = servers(count);
+    options.config = "Subsystem sftp internal-sftp\nAcceptEnv LC_*\n";
+    return options;
+}
+
 class PlainSsh : public ::testing::Test {
 protected:
-    explicit PlainSsh(SshdOptions options = servers(2), const std::string& config = {})
-        : world(std::move(options), config), key(world.key("127.0.0.1")) {
+    explicit PlainSsh(const std::string& config = {}) : world(with_sftp(2), config), key(world.key("127.0.0.1")) {
         const Finished printed = world.daemon.cmctl({"ssh-config"});
         EXPECT_EQ(printed.status.code, 0) << printed.errors;
         write_file(world.dir / "cmssh.conf", printed.output);
@@ -44,11 +49,19 @@ protected:
     [[nodiscard]] Finished ssh(const Words& words, const std::string& input = {}) const {
         return run(ssh_words(words), options(input));
     }
+    [[nodiscard]] bool leases_become(int count) {
+        return wait_until([&] {
+            const Json all = connections();
+            return all.size() == 1 && all.at(0).at("leases") == count;
+        });
+    }
     [[nodiscard]] Json connections() { return world.stats().at("connections"); }
     // Names of sockets that there are for plain ssh, without the daemon's notes of who uses them.
     [[nodiscard]] Words links() const {
         Words found;
-        for (const auto& entry : std::filesystem::directory_iterator(world.daemon.runtime_dir() + "/ssh")) {
+        std::error_code not_made_yet;
+        const std::string directory = world.daemon.runtime_dir() + "/ssh";
+        for (const auto& entry : std::filesystem::directory_iterator(directory, not_made_yet)) {
             if (const std::string name = entry.path().filename(); !name.starts_with('.')) {
                 found.push_back(name);
             }
@@ -97,14 +110,15 @@ TEST_F(PlainSsh, HoldsALeaseWhileItRuns) {
     const std::string fifo = world.dir / "fifo";
     ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
     Process one(ssh_words({"server-1", "cat " + fifo}), options());
-    ASSERT_TRUE(wait_until([this] { return world.connection(key).at("leases") == 1; }));
+    ASSERT_TRUE(wait_until([this] { return links().size() == 1; }));
+    EXPECT_EQ(world.connection(key).at("leases"), 1);
     EXPECT_EQ(world.connection(key).at("channels").at("used"), 1);
     EXPECT_EQ(links(), Words{own_user() + "@server-1:" + std::to_string(world.sshd.port())});
     Process two(ssh_words({"server-1", "cat " + fifo}), options());
-    ASSERT_TRUE(wait_until([this] { return world.connection(key).at("leases") == 2; }));
+    ASSERT_TRUE(leases_become(2));
     EXPECT_EQ(links().size(), 1U);
     one.send_signal(SIGKILL);
-    ASSERT_TRUE(wait_until([this] { return world.connection(key).at("leases") == 1; }));
+    ASSERT_TRUE(leases_become(1));
     EXPECT_EQ(links().size(), 1U);
     two.send_signal(SIGTERM);
     EXPECT_TRUE(nothing_is_held());
@@ -306,7 +320,7 @@ TEST_F(PlainSsh, ALeaseOutlivesTheDaemon) {
     const std::string fifo = world.dir / "fifo";
     ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
     Process one(ssh_words({"server-1", "cat " + fifo}), options());
-    ASSERT_TRUE(wait_until([this] { return !links().empty(); }));
+    ASSERT_TRUE(wait_until([this] { return links().size() == 1; }));
     world.daemon.crash();
     world.start_daemon();
     ASSERT_TRUE(world.connection_becomes(key, "up"));
@@ -333,14 +347,14 @@ TEST_F(PlainSsh, ALeaseOfAProcessNeedsAProcessOfOurs) {
 
 class PlainSshAtTheLimit : public PlainSsh {
 protected:
-    PlainSshAtTheLimit() : PlainSsh(servers(1), "[pool]\nmax_channels = 2\n") {}
+    PlainSshAtTheLimit() : PlainSsh("[pool]\nmax_channels = 2\n") {}
 };
 
 TEST_F(PlainSshAtTheLimit, WaitsItsTurn) {
     const std::string fifo = world.dir / "fifo";
     ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
     Process one(ssh_words({"server-1", "cat " + fifo}), options());
-    ASSERT_TRUE(wait_until([this] { return !links().empty(); }));
+    ASSERT_TRUE(wait_until([this] { return links().size() == 1; }));
     Process two(ssh_words({"server-1", "echo two"}), options());
     ASSERT_TRUE(wait_until([this] { return world.connection(key).at("channels").at("queued") == 1; }));
     one.send_signal(SIGTERM);
