@@ -37,6 +37,8 @@ namespace {
 constexpr const char* kNoPool = "CMSSH_NO_POOL";
 // Of the whole question. A login that takes longer is ssh's own.
 constexpr std::chrono::seconds kPatience{10};
+// A daemon that is stopped, or hangs, is as good as none.
+constexpr std::chrono::seconds kAnswersWithin{1};
 constexpr const char* kSystemConfig = "/etc/ssh/ssh_config";
 // Not %C, which two names of one account share that have a login key, a HostKeyAlias or a way each.
 constexpr const char* kLinkPattern = "/%r@%n:%p";
@@ -251,6 +253,11 @@ int ssh_lease(const GlobalOptions& global, const std::string& directory) {
     if (!connected || !std::holds_alternative<RpcClient>(*connected)) {
         return exit_code::kFailed;
     }
+    auto& daemon = std::get<RpcClient>(*connected);
+    const auto alive = daemon.call("ping", Json::object(), std::chrono::steady_clock::now() + kAnswersWithin);
+    if (!std::holds_alternative<Json>(alive)) {
+        return exit_code::kFailed;
+    }
     const auto config = probing_config(*line, *ssh, directory);
     const auto dump = config ? dump_of(*ssh, *line, *config, deadline) : std::nullopt;
     const auto wanted = dump ? shareable(*dump, directory) : std::nullopt;
@@ -265,7 +272,7 @@ int ssh_lease(const GlobalOptions& global, const std::string& directory) {
     if (const char* auth_sock = std::getenv("SSH_AUTH_SOCK"); auth_sock != nullptr && *auth_sock != '\0') {
         params["auth_sock"] = auth_sock;
     }
-    const auto answer = std::get<RpcClient>(*connected).call("acquire", std::move(params), deadline);
+    const auto answer = daemon.call("acquire", std::move(params), deadline);
     return std::holds_alternative<Json>(answer) ? exit_code::kOk : exit_code::kFailed;
 }
 

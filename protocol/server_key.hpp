@@ -38,7 +38,7 @@ struct SshConfigDump {
     std::vector<std::string> identityfiles;
     bool identitiesonly = false;
     bool server_alive_set = false;  // serveraliveinterval is not 0
-    std::string settings;           // settings_digest() of the whole text; not kept over a restart
+    std::string settings = {};      // settings_digest() of the whole text; not kept over a restart
 };
 // ConnectFailed when the text is not a dump: user, hostname or port missing or outside the allow-lists.
 [[nodiscard]] Result<SshConfigDump> parse_ssh_config_dump(std::string_view text);

@@ -251,7 +251,8 @@ private:
     // In connection_hop.cpp.
     asio::awaitable<Result<std::optional<Hop>>> reach_hop(LoginPtr login);
     asio::awaitable<void> hold_hop_again(std::shared_ptr<Master> master);
-    [[nodiscard]] bool is_behind(const Connection& other) const;
+    // Waits for it, or for one that does.
+    [[nodiscard]] bool waits_for(const Connection& other) const;
     [[nodiscard]] Error hop_failed(const std::string& hop, Error error) const;
     [[nodiscard]] LaunchRequest launch_request() const;
     // Whether the next master can come to it.
@@ -306,10 +307,10 @@ private:
     SshRoute route_;
     SshConfigDump dump_;
     ConnectionMachine machine_;
-    std::shared_ptr<Master> master_;           // shared with the task that watches for its death
-    std::optional<Hop> hop_;                   // of the master
-    const Connection* awaited_hop_ = nullptr;  // while a login waits for it
-    std::shared_ptr<ChannelBudget> channels_;  // of the master, or of the last one
+    std::shared_ptr<Master> master_;               // shared with the task that watches for its death
+    std::optional<Hop> hop_;                       // of the master
+    std::vector<const Connection*> awaited_hops_;  // of logins that wait for them
+    std::shared_ptr<ChannelBudget> channels_;      // of the master, or of the last one
     std::unique_ptr<TmuxChannel> tmux_;
     // What a channel is being opened on: it may hang on one that has stepped aside, which holds up no other.
     const Master* opening_tmux_on_ = nullptr;

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "daemon/base/log.hpp"
 #include "daemon/pool/connection.hpp"
 
@@ -6,30 +8,29 @@ namespace {
 
 class Awaited {
 public:
-    Awaited(const Connection*& place, const Connection& hop) : place_(place) { place_ = &hop; }
-    ~Awaited() { place_ = nullptr; }
+    Awaited(std::vector<const Connection*>& all, const Connection& hop) : all_(all), hop_(&hop) {
+        all_.push_back(hop_);
+    }
+    ~Awaited() { all_.erase(std::find(all_.begin(), all_.end(), hop_)); }
     Awaited(const Awaited&) = delete;
     Awaited& operator=(const Awaited&) = delete;
 
 private:
-    const Connection*& place_;
+    std::vector<const Connection*>& all_;
+    const Connection* hop_;
 };
 
 }  // namespace
 
 Error Connection::hop_failed(const std::string& hop, Error error) const {
     error.message = "the hop " + hop + " on the way to " + key_text_ + ": " + error.message;
-    error.server = hop;
+    error.server = error.server.value_or(hop);
     return error;
 }
 
-bool Connection::is_behind(const Connection& other) const {
-    for (const Connection* at = this; at != nullptr; at = at->awaited_hop_) {
-        if (at == &other) {
-            return true;
-        }
-    }
-    return false;
+bool Connection::waits_for(const Connection& other) const {
+    return std::any_of(awaited_hops_.begin(), awaited_hops_.end(),
+                       [&other](const Connection* hop) { return hop == &other || hop->waits_for(other); });
 }
 
 asio::awaitable<Result<std::optional<Connection::Hop>>> Connection::reach_hop(LoginPtr login) {
@@ -44,13 +45,13 @@ asio::awaitable<Result<std::optional<Connection::Hop>>> Connection::reach_hop(Lo
     Hop hop;
     hop.connection = std::move(*found);
     hop.host = route->destination.host;
-    if (hop.connection->is_behind(*this)) {
+    if (&*hop.connection == this || hop.connection->waits_for(*this)) {
         Error loop{.kind = ErrorKind::ConnectFailed,
                    .message = "it is reached over that server itself",
                    .hint = "check ProxyJump in ssh_config"};
         co_return hop_failed(hop.connection->key_text(), std::move(loop));
     }
-    const Awaited awaited(awaited_hop_, *hop.connection);
+    const Awaited awaited(awaited_hops_, *hop.connection);
     Want want;
     want.auth_sock = login->auth_sock;
     want.tmux = false;

@@ -206,6 +206,26 @@ TEST_F(PlainSsh, IsItselfWhereNoDaemonRuns) {
     EXPECT_FALSE(exists(world.daemon.socket_path()));
 }
 
+TEST_F(PlainSsh, IsItselfWhereTheDaemonHangs) {
+    ASSERT_EQ(::kill(world.daemon.pid(), SIGSTOP), 0);
+    const Finished ran = ssh({"server-1", "exit 42"});
+    ASSERT_EQ(::kill(world.daemon.pid(), SIGCONT), 0);
+    EXPECT_EQ(ran.status.code, 42);
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
+// ssh runs what a configuration gives it with the user's shell, which may stay in between.
+TEST_F(PlainSsh, FromAnyShell) {
+    for (const char* shell : {"/bin/dash", "/bin/bash", "/usr/bin/zsh", "/usr/bin/fish", "/usr/bin/tcsh", "/bin/csh"}) {
+        SpawnOptions spawn = options();
+        spawn.environment.push_back(std::string("SHELL=") + shell);
+        const Finished ran = run(ssh_words({"server-1", "exit 42"}), spawn);
+        EXPECT_EQ(ran.status.code, 42) << shell << ": " << ran.errors;
+        EXPECT_EQ(ran.errors, "") << shell;
+        EXPECT_EQ(world.sshd.logins(), 1) << shell;
+    }
+}
+
 TEST_F(PlainSsh, AsksNothingOfTheDaemonWhereItOpensNoSession) {
     EXPECT_EQ(ssh({"-G", "server-1"}).status.code, 0);
     EXPECT_EQ(ssh({"server-1", "-G"}).status.code, 0);
