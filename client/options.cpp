@@ -344,6 +344,12 @@ int parse_disconnect(CLI::App& app, GlobalOptions& global, const std::vector<std
     return parse_words(app, words, [&] { return disconnect(global, ctx, force); });
 }
 
+int parse_ssh_lease(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    std::string directory;
+    app.add_option("directory", directory, "Where the names of control sockets are")->required();
+    return parse_words(app, words, [&] { return ssh_lease(global, directory); });
+}
+
 int parse_daemon(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
     static const std::map<std::string, int (*)(const GlobalOptions&)> kActions = {
         {"start", daemon_start}, {"stop", daemon_stop}, {"status", daemon_status}, {"reload", daemon_reload}};
@@ -402,6 +408,8 @@ constexpr Verb kVerbs[] = {
     {"check", "Probe connections now: the master, and the way to the server", parse_check},
     {"connect", "Connect to a server", parse_connect},
     {"disconnect", "End a server's connection; its sessions run on", parse_disconnect},
+    {"ssh-config", "Settings with which plain ssh goes over the pool's connections", parse_plain<ssh_config>},
+    {"ssh-lease", "", parse_ssh_lease},  // what those settings run
     {"daemon", "Start, stop, look at or reload the daemon", parse_daemon},
     {"rpc", "Call a method of the API", parse_rpc},
 };
@@ -456,6 +464,9 @@ int run_verb(int argc, char** argv) {
     } catch (const CLI::CallForHelp& help) {
         std::string verbs = "Verbs:\n";
         for (const Verb& verb : kVerbs) {
+            if (*verb.text == '\0') {
+                continue;
+            }
             std::string name = verb.name;
             name.resize(std::max<std::size_t>(name.size(), 12), ' ');
             verbs += "  " + name + verb.text + "\n";

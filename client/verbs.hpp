@@ -23,6 +23,10 @@ int check(const GlobalOptions& global, const std::optional<std::string>& ctx);
 int connect(const GlobalOptions& global, const std::string& ctx);
 int disconnect(const GlobalOptions& global, const std::string& ctx, bool force);
 int contexts(const GlobalOptions& global);
+int ssh_config(const GlobalOptions& global);
+// For the `Match exec` of what ssh_config() prints: kOk where the ssh that runs it has a name of a master in
+// `directory`.
+int ssh_lease(const GlobalOptions& global, const std::string& directory);
 
 int daemon_start(const GlobalOptions& global);
 int daemon_stop(const GlobalOptions& global);

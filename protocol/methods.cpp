@@ -398,11 +398,19 @@ struct Fields<AcquireParams> {
         field("interactive", &AcquireParams::interactive, kInteractiveDoc).defaulted(),
         field("refused", &AcquireParams::refused, kRefusedDoc),
         field("pid", &AcquireParams::pid,
-              "a process of the caller's user that holds the lease until it ends, in place of the caller's connection")
+              "a process of the caller's user that holds the lease until it ends, in place of the caller's connection; "
+              "a server whose last login failed is not tried again for it")
             .at_least(1),
         field("hang_up", &AcquireParams::hang_up,
               "a command runs with the lease as its mark: where the lease ends without release, it gets SIGHUP")
-            .defaulted());
+            .defaulted(),
+        field("channel", &AcquireParams::channel, "false: for what opens no session, such as ssh -W").defaulted(),
+        field("link", &AcquireParams::link,
+              "with pid: a file name below ssh/ in the runtime directory that leads to control_path while the lease "
+              "lasts"),
+        field("settings", &AcquireParams::settings,
+              "digest of what `ssh -G` says for the caller's own ssh: refused where the daemon's would log in another "
+              "way"));
 };
 
 template <>

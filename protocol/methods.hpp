@@ -209,9 +209,12 @@ struct AcquireParams {
     std::optional<std::string> ctx;
     std::optional<std::string> auth_sock;
     bool interactive = false;
-    std::optional<std::string> refused;  // a lease of the same caller, on whose channel the server refused
-    std::optional<int> pid;              // a process that holds the lease instead of the caller's connection
-    bool hang_up = false;                // what runs under its mark gets SIGHUP where it ends without release
+    std::optional<std::string> refused;   // a lease of the same caller, on whose channel the server refused
+    std::optional<int> pid;               // a process that holds the lease instead of the caller's connection
+    bool hang_up = false;                 // what runs under its mark gets SIGHUP where it ends without release
+    bool channel = true;                  // false: for what opens no session, such as ssh -W
+    std::optional<std::string> link;      // with pid: a name below the runtime dir's ssh/ for the control path
+    std::optional<std::string> settings;  // settings_digest() of what the caller's own ssh would do
 };
 struct AcquireResult {
     std::string lease;

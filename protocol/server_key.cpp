@@ -267,6 +267,7 @@ Result<Destination> parse_destination(std::string_view text) {
 Result<SshConfigDump> parse_ssh_config_dump(std::string_view text) {
     SshConfigDump dump;
     std::optional<int> port;
+    dump.settings = settings_digest(text);
     while (!text.empty()) {
         const std::size_t line_end = std::min(text.find('\n'), text.size());
         const std::string_view line = text.substr(0, line_end);
@@ -315,6 +316,64 @@ Result<SshConfigDump> parse_ssh_config_dump(std::string_view text) {
     }
     dump.port = *port;
     return dump;
+}
+
+std::string settings_digest(std::string_view dump) {
+    // Whatever is not named here counts: an option of a later ssh keeps two commands apart until it is known.
+    constexpr std::array<std::string_view, 40> kOfOneCommand = {
+        "batchmode",
+        "clearallforwardings",
+        "connectionattempts",
+        "connecttimeout",
+        "controlmaster",
+        "controlpath",
+        "controlpersist",
+        "dynamicforward",
+        "enableescapecommandline",
+        "escapechar",
+        "exitonforwardfailure",
+        "fingerprinthash",
+        "forkafterauthentication",
+        "forwardagent",
+        "forwardx11",
+        "forwardx11timeout",
+        "forwardx11trusted",
+        "gatewayports",
+        "host",
+        "ipqos",
+        "localcommand",
+        "localforward",
+        "loglevel",
+        "logverbose",
+        "numberofpasswordprompts",
+        "permitlocalcommand",
+        "permitremoteopen",
+        "remotecommand",
+        "remoteforward",
+        "requesttty",
+        "sendenv",
+        "serveralivecountmax",
+        "serveraliveinterval",
+        "sessiontype",
+        "stdinnull",
+        "streamlocalbindmask",
+        "streamlocalbindunlink",
+        "syslogfacility",
+        "visualhostkey",
+        "xauthlocation",
+    };
+    static_assert(std::is_sorted(kOfOneCommand.begin(), kOfOneCommand.end()));
+    constexpr std::size_t kDigits = 32;
+    std::string counted;
+    while (!dump.empty()) {
+        const std::size_t line_end = std::min(dump.find('\n'), dump.size());
+        const std::string_view line = dump.substr(0, line_end);
+        dump.remove_prefix(std::min(line_end + 1, dump.size()));
+        if (!std::binary_search(kOfOneCommand.begin(), kOfOneCommand.end(), line.substr(0, line.find(' ')))) {
+            counted.append(line) += '\n';
+        }
+    }
+    return hex_digest(counted, kDigits);
 }
 
 std::string ServerKey::text() const {

@@ -38,9 +38,14 @@ struct SshConfigDump {
     std::vector<std::string> identityfiles;
     bool identitiesonly = false;
     bool server_alive_set = false;  // serveraliveinterval is not 0
+    std::string settings = {};      // settings_digest() of the whole text; not kept over a restart
 };
 // ConnectFailed when the text is not a dump: user, hostname or port missing or outside the allow-lists.
 [[nodiscard]] Result<SshConfigDump> parse_ssh_config_dump(std::string_view text);
+
+// Of every line of `ssh -G` that says how ssh logs in and what the connection then is. Two commands with one digest can
+// share a connection; lines that only say what a single command does on it are left out.
+[[nodiscard]] std::string settings_digest(std::string_view dump);
 
 struct ServerKey {
     std::string user;

@@ -70,7 +70,7 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
       slots_(clock_, config_.pool.max_concurrent_connects),
       registry_(clock_, options_.state_dir + "/registry.db"),
       sessions_(io.get_executor(), clock_, config_, resolver_, registry_),
-      leases_(clock_, config_, sessions_),
+      leases_(io.get_executor(), clock_, config_, sessions_, options_.runtime_dir + "/ssh"),
       remote_exec_(io.get_executor(), clock_, config_, sessions_, leases_),
       pool_(ConnectionServices{.executor = io.get_executor(),
                                .clock = clock_,
@@ -79,7 +79,8 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
                                .slots = slots_,
                                .observer = sessions_,
                                .owner = owner_of(options_),
-                               .unit_random = make_unit_random()},
+                               .unit_random = make_unit_random(),
+                               .find_hop = [this](SshRoute route) { return sessions_.find_hop(std::move(route)); }},
             options_.runtime_dir),
       forwards_(io.get_executor(), clock_, config_, sessions_, leases_),
       handlers_(clock_, config_, sessions_, leases_, remote_exec_, forwards_, pool_, resolver_, askpass_, *this,
@@ -124,6 +125,7 @@ asio::awaitable<void> Daemon::serve() {
         tasks_.spawn("watchdog", feed_watchdog());
     }
     sessions_.restore(registry_.load());
+    leases_.restore();
     tasks_.spawn("left masters", sessions_.meet(left_masters(options_.runtime_dir)));
     tasks_.spawn("registry", sessions_.keep_registry());
     start_prewarming();
@@ -151,7 +153,7 @@ asio::awaitable<void> Daemon::shut_down() {
     spawner_.kill_running();
     co_await server_.shut_down(clock_.now() + kStopDeadline);
     co_await remote_exec_.shut_down();
-    leases_.end_all();
+    co_await leases_.shut_down();
     co_await forwards_.shut_down();
     co_await sessions_.shut_down();
     co_await pool_.shut_down();

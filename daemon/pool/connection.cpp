@@ -18,6 +18,8 @@ constexpr Duration kSpareDeadline = std::chrono::seconds(15);
 // Of those that have ended meanwhile, tmux knows the next newest only from 3.5 on.
 constexpr std::size_t kNewestSessions = 8;
 constexpr std::size_t kMaxProbeOutput = 4096;
+// Nobody types a command to be told that a login fails again, and servers punish who tries too often.
+constexpr Duration kForgetFailureAfter = std::chrono::minutes(5);
 
 // A batch login that failed so may work where somebody can be asked.
 bool wants_an_answer(ErrorKind kind) {
@@ -186,6 +188,7 @@ void Connection::act(ConnectionMachine::Action action) {
             return;
         case ConnectionMachine::Action::LogIn:
             login_ = new_login();
+            login_->tmux = wants_tmux();
             tasks_.spawn(key_text_, log_in(login_));
             return;
         case ConnectionMachine::Action::Restore:
@@ -366,18 +369,29 @@ asio::awaitable<Result<void>> Connection::make_master(LoginPtr login) {
     if (login->restore_path && !login->error && !shutting_down_) {
         co_return co_await find_master(login);
     }
+    // Before the slot: the hop's own login may need one.
+    auto hop = co_await reach_hop(login);
+    if (shutting_down_ || login->error) {
+        co_return stopping();
+    }
+    if (!hop) {
+        co_return std::move(hop).error();
+    }
     auto slot = co_await services_.slots.acquire();
     login->slot.emplace(std::move(slot));
     if (shutting_down_ || login->error) {
         co_return stopping();
     }
-    const auto launched = co_await adopt_or_launch(login);
+    const auto launched = co_await adopt_or_launch(login, std::move(*hop));
     if (!launched) {
         co_return launched;
     }
     if (login->error) {
         co_await end_master(master_, kEndGrace);
         co_return stopping();
+    }
+    if (!login->tmux) {
+        co_return Result<void>();
     }
     set_phase(*login, "opening_tmux");
     const auto opened = co_await open_tmux(connect_deadline());
@@ -391,6 +405,7 @@ asio::awaitable<Result<void>> Connection::make_master(LoginPtr login) {
         // Somebody's master on a dead path: theirs to end, and of no use to us.
         master_->release();
         master_.reset();
+        hop_.reset();
         Error error{.kind = ErrorKind::ConnectFailed,
                     .message = "the ssh master that listens on " + control_path_ + " does not reach " + key_text_,
                     .hint = "ssh -O exit -S " + control_path_ + " " + route_.destination.host};
@@ -401,14 +416,21 @@ asio::awaitable<Result<void>> Connection::make_master(LoginPtr login) {
     co_return Result<void>();
 }
 
-asio::awaitable<Result<void>> Connection::adopt_or_launch(LoginPtr login) {
+asio::awaitable<Result<void>> Connection::adopt_or_launch(LoginPtr login, std::optional<Hop> hop) {
     const Marked launching(launching_, changed_);
     LaunchRequest request = launch_request();
+    if (hop) {
+        request.hop =
+            HopSocket{.control_path = hop->lease.control_path, .host = hop->host, .key = hop->connection->key_text()};
+    }
     request.auth_sock = login->auth_sock;
     request.on_login = [this, login] { set_phase(*login, "connecting"); };
     request.interrupt = login->interrupt;
     request.questions = login->questions;
     auto launched = co_await services_.launcher.launch(std::move(request));
+    if (!launched && hop && hop->lost()) {
+        co_return hop_failed(hop->connection->key_text(), hop->connection->lost());
+    }
     if (!launched) {
         co_return std::move(launched).error();
     }
@@ -417,6 +439,7 @@ asio::awaitable<Result<void>> Connection::adopt_or_launch(LoginPtr login) {
         co_return stopping();
     }
     take_master(std::move(*launched), *login);
+    hop_ = std::move(hop);
     co_return Result<void>();
 }
 
@@ -437,6 +460,7 @@ asio::awaitable<Result<void>> Connection::find_master(LoginPtr login) {
     }
     control_path_ = *login->restore_path;
     take_master(std::move(*found), *login);
+    tasks_.spawn(key_text_, hold_hop_again(master_));
     if (login->error) {
         co_await end_master(master_, kEndGrace);
         co_return stopping();
@@ -538,6 +562,7 @@ asio::awaitable<void> Connection::watch_master(std::shared_ptr<Master> master) {
     master_since_.reset();
     channels_->close();
     drop_tmux();
+    hop_.reset();
     if (machine_.state() == ConnectionMachine::State::Up || machine_.state() == ConnectionMachine::State::Degraded) {
         Error error{.kind = ErrorKind::MasterLost,
                     .message = "the ssh master (pid " + std::to_string(master->pid()) + ") ended"};
@@ -563,6 +588,7 @@ asio::awaitable<void> Connection::end_master(std::shared_ptr<Master> master, Dur
         if (master_ == master) {
             master_.reset();
             master_since_.reset();
+            hop_.reset();
             services_.observer.on_unreachable(*this);
             feed(ConnectionMachine::MasterDied{});
         }
@@ -615,7 +641,7 @@ asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
 }
 
 void Connection::reopen_tmux_later() {
-    if (refs() > 0 && has_master() && !shutting_down_ && !reopening_tmux_) {
+    if (refs() > 0 && wants_tmux() && has_master() && !shutting_down_ && !reopening_tmux_) {
         reopening_tmux_ = true;  // before it has begun
         tasks_.spawn(key_text_, reopen_tmux());
     }
@@ -719,6 +745,7 @@ asio::awaitable<Result<Connection::Ready>> Connection::ensure_master(Want want) 
     };
     const Waiting waiting(waiting_);
     while (!shutting_down_) {
+        wants_tmux_ = wants_tmux_ || want.tmux;
         switch (machine_.state()) {
             case State::Up:
             case State::Degraded:
@@ -752,6 +779,7 @@ asio::awaitable<Result<Connection::Ready>> Connection::ensure_master(Want want) 
             case State::Failed:
                 wanted_auth_sock_ = want.auth_sock;
                 wanted_questions_ = want.person != nullptr;
+                wants_tmux_ = want.tmux;
                 feed(ConnectionMachine::Wanted{});
                 wanted_questions_ = false;
                 if (login_ == nullptr) {
@@ -819,6 +847,48 @@ asio::awaitable<Result<Connection::Ready>> Connection::wait_for_login(LoginPtr l
 
 asio::awaitable<Result<Connection::Lease>> Connection::lease(Want want, ChannelBudget::Patience patience) {
     return lease_in_turn(std::move(want), ChannelBudget::Turn::InOrder, patience);
+}
+
+std::optional<Error> Connection::why_not_in_passing() const {
+    using State = ConnectionMachine::State;
+    const bool lately = services_.clock.now() - machine_.since() < kForgetFailureAfter;
+    switch (machine_.state()) {
+        case State::Up:
+        case State::Idle:
+        case State::Connecting:
+            return std::nullopt;
+        case State::NeedsAuth:
+        case State::Failed:
+            if (!lately) {
+                return std::nullopt;
+            }
+            break;
+        case State::Degraded:
+        case State::Draining:
+        case State::Backoff:
+            break;
+    }
+    Error error{.kind = ErrorKind::ConnectFailed,
+                .message = key_text_ + " is " + std::string(to_string(machine_.state()))};
+    error.server = key_text_;
+    return error;
+}
+
+asio::awaitable<Result<Connection::Lease>> Connection::lease_without_channel(Want want) {
+    const Hold waiting(*this, HoldKind::Lease);
+    auto ready = co_await ensure_up(std::move(want));
+    if (!ready) {
+        co_return std::move(ready).error();
+    }
+    if (!has_master()) {
+        co_return lost();
+    }
+    Lease lease;
+    lease.hold = Hold(*this, HoldKind::Lease);
+    lease.generation = generation_;
+    lease.control_path = control_path_;
+    lease.reused = ready->reused;
+    co_return lease;
 }
 
 asio::awaitable<Result<Connection::Lease>> Connection::lease_in_turn(Want want, ChannelBudget::Turn turn,
@@ -990,6 +1060,7 @@ void Connection::request_stop() {
     if (master_ != nullptr) {
         master_->release();
     }
+    hop_.reset();
     leave_retired();
     changed_.notify_all();
     deadline_changed_.notify_all();

@@ -49,6 +49,8 @@ public:
     virtual void on_doubted(Connection& /*connection*/, std::uint64_t /*generation*/) {}
 };
 
+class ConnectionUse;
+
 // What every connection of a pool needs; outlives them.
 struct ConnectionServices {
     asio::any_io_executor executor;
@@ -59,6 +61,8 @@ struct ConnectionServices {
     ConnectionObserver& observer;
     std::string owner;  // tmux::Ownership
     std::function<double()> unit_random;
+    // The connection to another server that one is reached over. Not set: ssh goes there by itself.
+    std::function<asio::awaitable<Result<ConnectionUse>>(SshRoute route)> find_hop = {};
     std::function<void()> on_active = {};  // set by the pool: some connection has become active()
 };
 
@@ -120,6 +124,7 @@ public:
         std::function<void(std::string_view phase)> progress;  // only while a login is waited for
         // Whom ssh may ask; nullptr: nobody is there. Cancelled where they gave up or are gone.
         std::shared_ptr<Person> person = nullptr;  // shared with the login's questions
+        bool tmux = true;  // false: not for sessions of ours, such as a plain ssh to a git server
     };
     struct Ready {
         bool reused = true;      // false: this call's need made the login
@@ -144,6 +149,11 @@ public:
     };
     // Up, with a channel free: waits for one, first come first served, until the deadline.
     asio::awaitable<Result<Lease>> lease(Want want, ChannelBudget::Patience patience);
+    // Up. The lease has no channel: for what opens no session on the server.
+    asio::awaitable<Result<Lease>> lease_without_channel(Want want);
+    // Why it is of no use to a plain ssh that can as well log in itself: it is not sound, or would be tried too soon
+    // after it failed. nullopt: it is, or may be.
+    [[nodiscard]] std::optional<Error> why_not_in_passing() const;
     // The server refused the lease's channel: the same lease again, on another try or another place in line.
     asio::awaitable<Result<Lease>> lease_again(Lease refused, Want want, ChannelBudget::Patience patience);
     // A command line on the lease's channel. Errors of Master::open_channel; MasterLost where its master is not the
@@ -166,7 +176,8 @@ public:
 
     // Takes over the master that an earlier daemon left at this path, without a login, and opens the tmux channel
     // later. Where there is none: reconnects by and by if it is held or pinned, under the rules of backoff, else goes
-    // idle, as it does where it is held back. Returns once that is decided. Nothing where the connection is wanted already.
+    // idle, as it does where it is held back. Returns once that is decided. Nothing where the connection is wanted
+    // already.
     asio::awaitable<void> restore(std::string control_path, bool held_back);
     // What restore() needs.
     [[nodiscard]] StoredConnection stored() const;
@@ -185,6 +196,7 @@ public:
 
     [[nodiscard]] const ServerKey& key() const { return key_; }
     [[nodiscard]] const std::string& key_text() const { return key_text_; }
+    [[nodiscard]] const std::string& control_path() const { return control_path_; }
     [[nodiscard]] tmux::Ownership ownership() const { return {services_.owner, key_text_}; }
     // That takes new work; nullptr: there is none, or it is to go.
     [[nodiscard]] std::shared_ptr<Master> master() const;
@@ -215,6 +227,7 @@ private:
         std::shared_ptr<LoginQuestions> questions;  // null: nobody is asked
         std::optional<ConnectSlots::Slot> slot;     // until it is over, or waits for a person
         std::optional<std::string> restore_path;    // set: only a master that listens there is wanted
+        bool tmux = true;                           // the channel to the server's tmux is opened with it
         bool adopted = false;                       // it needed none: a master was there
         std::optional<Error> error;                 // why it brought no master; set from outside where it was given up
     };
@@ -225,9 +238,21 @@ private:
     // For one that does not answer: enough to end a stopped one well, and not worth waiting for longer.
     static constexpr Duration kKillGrace = std::chrono::milliseconds(200);
 
+    // The connection that a master goes through, held as long as the master lives. Empty: it goes by itself.
+    struct Hop {
+        ConnectionUse connection;
+        Lease lease;
+        std::string host;  // as the destination is written
+
+        [[nodiscard]] bool lost() const {
+            return !connection->has_master() || connection->generation_ != lease.generation;
+        }
+    };
+
     // A master that stepped aside for the next, with the leases on it. Ended when it is empty.
     struct Retired {
         std::shared_ptr<Master> master;  // shared with the task that watches for its death
+        std::optional<Hop> hop = {};
         std::uint64_t generation = 0;
         int leases = 0;
         bool listens = true;  // its control path is not free yet
@@ -245,12 +270,18 @@ private:
 
     asio::awaitable<void> log_in(LoginPtr login);
     asio::awaitable<Result<void>> make_master(LoginPtr login);
-    asio::awaitable<Result<void>> adopt_or_launch(LoginPtr login);
+    asio::awaitable<Result<void>> adopt_or_launch(LoginPtr login, std::optional<Hop> hop);
     asio::awaitable<Result<void>> find_master(LoginPtr login);
     void take_master(std::shared_ptr<Master> master, Login& login);
     [[nodiscard]] LoginPtr new_login();
     // For a login that waits for its answers in vain.
     [[nodiscard]] Error unanswered(LoginQuestions::GivenUp why) const;
+    // In connection_hop.cpp.
+    asio::awaitable<Result<std::optional<Hop>>> reach_hop(LoginPtr login);
+    asio::awaitable<void> hold_hop_again(std::shared_ptr<Master> master);
+    // Waits for it, or for one that does.
+    [[nodiscard]] bool waits_for(const Connection& other) const;
+    [[nodiscard]] Error hop_failed(const std::string& hop, Error error) const;
     [[nodiscard]] LaunchRequest launch_request() const;
     // Whether the next master can come to it.
     [[nodiscard]] bool control_path_is_free() const;
@@ -271,6 +302,7 @@ private:
     void forget_retired(const Master& master);
     asio::awaitable<void> follow_deadline();
     asio::awaitable<Result<void>> open_tmux(Instant deadline);
+    [[nodiscard]] bool wants_tmux() const { return wants_tmux_ || sessions_ > 0; }
     // Where the channel is missing and sessions are on it: tries until it is open, or not needed any more.
     void reopen_tmux_later();
     asio::awaitable<void> reopen_tmux();
@@ -305,8 +337,10 @@ private:
     SshConfigDump dump_;
     std::string ctx_;
     ConnectionMachine machine_;
-    std::shared_ptr<Master> master_;           // shared with the task that watches for its death
-    std::shared_ptr<ChannelBudget> channels_;  // of the master, or of the last one
+    std::shared_ptr<Master> master_;               // shared with the task that watches for its death
+    std::optional<Hop> hop_;                       // of the master
+    std::vector<const Connection*> awaited_hops_;  // of logins that wait for them
+    std::shared_ptr<ChannelBudget> channels_;      // of the master, or of the last one
     std::unique_ptr<TmuxChannel> tmux_;
     // What a channel is being opened on: it may hang on one that has stepped aside, which holds up no other.
     const Master* opening_tmux_on_ = nullptr;
@@ -316,7 +350,7 @@ private:
     SessionsConfig spare_made_with_;
     std::deque<std::string> newest_sessions_;  // the newest first
     std::vector<Retired> retired_;
-    std::uint64_t generation_ = 1;                 // of the master, or of the next one
+    std::uint64_t generation_ = 1;  // of the master, or of the next one
     bool held_back_told_ = false;
     bool in_use_ = false;                          // of what on_no_master() tells the end
     bool served_ = false;                          // the master has been of use to somebody
@@ -328,6 +362,7 @@ private:
     std::optional<std::string> good_auth_sock_;    // of the last login that worked; in memory only
     std::optional<Error> tmux_error_;              // of the last try to open the channel
     Instant tmux_tried_at_{};                      // by itself
+    bool wants_tmux_ = false;                      // somebody who did not come for the connection alone
     int sessions_ = 0;
     int leases_ = 0;
     int present_leases_ = 0;  // of these, on the present master or waiting for one

@@ -11,6 +11,7 @@ void Connection::retire_master() {
     retired.master = std::exchange(master_, nullptr);
     retired.generation = generation_++;
     retired.leases = std::exchange(present_leases_, 0);
+    retired.hop = std::exchange(hop_, std::nullopt);
     channels_->close();
     log_info(key_text_, "the ssh master " + std::to_string(retired.master->pid()) + " steps aside with " +
                             std::to_string(retired.leases) + " lease(s)");
@@ -82,6 +83,9 @@ void Connection::leave_retired() {
         }
     }
     std::erase_if(retired_, [](const Retired& it) { return it.leases > 0; });
+    for (Retired& retired : retired_) {
+        retired.hop.reset();
+    }
 }
 
 Connection::Retired* Connection::find_retired(const Master& master) {

@@ -267,7 +267,7 @@ asio::awaitable<Result<Json>> Handlers::connect(Call call) {
     if (!ready) {
         Error error = std::move(ready).error();
         error.ctx = found->context.name;
-        error.server = connection.key_text();
+        error.server = error.server.value_or(connection.key_text());
         if (error.kind == ErrorKind::Cancelled) {
             error.hint = "cmctl connect " + found->context.name;
         }

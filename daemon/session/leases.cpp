@@ -28,20 +28,28 @@ Error not_yours(const std::string& id) {
 
 }  // namespace
 
-Leases::Leases(Clock& clock, const Config& config, Sessions& sessions)
-    : clock_(clock), config_(config), sessions_(sessions), ended_(clock) {
+Leases::Leases(asio::any_io_executor executor, Clock& clock, const Config& config, Sessions& sessions,
+               std::string links_directory)
+    : executor_(executor),
+      clock_(clock),
+      config_(config),
+      sessions_(sessions),
+      ended_(clock),
+      links_(std::move(links_directory)),
+      tasks_(std::move(executor), clock) {
     sessions_.set_on_doubted(
         [this](const Connection& connection, std::uint64_t generation) { tell_doubted(connection, generation); });
 }
 
 asio::awaitable<Result<api::AcquireResult>> Leases::acquire(api::AcquireParams params, Caller caller) {
-    auto found = co_await sessions_.find_connection(params.ctx);
+    auto found = co_await find(params);
     if (!found) {
         co_return std::move(found).error();
     }
     Connection& connection = *found->connection;
-    auto want = want_of(*found, std::move(params.auth_sock), params.interactive, caller);
-    auto id = co_await grant(*found, std::move(params.refused), std::move(want), std::move(caller));
+    auto want = want_of(*found, params.auth_sock, params.interactive, caller);
+    want.tmux = !params.pid.has_value();
+    auto id = co_await grant(*found, params, std::move(want), std::move(caller));
     if (!id) {
         co_return std::move(id).error();
     }
@@ -61,7 +69,9 @@ asio::awaitable<Result<api::AttachResult>> Leases::attach(api::AttachParams para
         co_return std::move(found).error();
     }
     auto want = want_of(found->server, std::move(params.auth_sock), params.interactive, caller);
-    auto id = co_await grant(found->server, std::move(params.refused), std::move(want), std::move(caller));
+    api::AcquireParams lease;
+    lease.refused = std::move(params.refused);
+    auto id = co_await grant(found->server, lease, std::move(want), std::move(caller));
     if (!id) {
         Error error = std::move(id).error();
         error.session = found->view.id;
@@ -77,7 +87,20 @@ asio::awaitable<Result<api::AttachResult>> Leases::attach(api::AttachParams para
     co_return result;
 }
 
-asio::awaitable<Result<std::string>> Leases::grant(Sessions::Found& found, std::optional<std::string> refused,
+asio::awaitable<Result<Sessions::Found>> Leases::find(const api::AcquireParams& params) {
+    if (params.link && !params.pid) {
+        co_return Error{.kind = ErrorKind::InvalidParams, .message = "params.link: is for a lease of a process"};
+    }
+    if (!params.channel && params.refused) {
+        co_return Error{.kind = ErrorKind::InvalidParams, .message = "params.refused: a lease without a channel"};
+    }
+    if (params.settings) {
+        co_return co_await sessions_.find_connection_like(params.ctx, *params.settings);
+    }
+    co_return co_await sessions_.find_connection(params.ctx);
+}
+
+asio::awaitable<Result<std::string>> Leases::grant(Sessions::Found& found, const api::AcquireParams& params,
                                                    Connection::Want want, Caller caller) {
     ChannelBudget::Patience patience;
     patience.deadline = clock_.now() + config_.pool.connect_timeout + kQueueDeadline;
@@ -85,24 +108,24 @@ asio::awaitable<Result<std::string>> Leases::grant(Sessions::Found& found, std::
     patience.gone = caller.gone;
     Held held;
     held.connection = &*found.connection;
-    auto lease = Result<Connection::Lease>(Connection::Lease());
-    if (refused) {
-        auto before = take(*refused, caller);
-        if (!before) {
-            co_return std::move(before).error();
+    if (params.pid) {
+        auto process = WatchedProcess::open(executor_, *params.pid);
+        if (!process) {
+            co_return std::move(process).error();
         }
-        if (before->connection != held.connection) {
-            co_return Error{.kind = ErrorKind::InvalidParams,
-                            .message = "params.refused: " + printable(*refused) + " is a lease of another server"};
+        held.process = std::move(*process);
+        if (const auto* id = held_by(*held.process, *held.connection)) {
+            co_return *id;
         }
-        lease = co_await held.connection->lease_again(std::move(before->lease), std::move(want), patience);
-    } else {
-        lease = co_await held.connection->lease(std::move(want), patience);
+        if (auto refusal = held.connection->why_not_in_passing()) {
+            co_return std::move(*refusal);
+        }
     }
+    auto lease = co_await this->lease(*held.connection, params, std::move(want), patience, caller);
     if (!lease) {
         Error error = std::move(lease).error();
         error.ctx = found.context.name;
-        error.server = held.connection->key_text();
+        error.server = error.server.value_or(held.connection->key_text());
         if (error.kind == ErrorKind::Cancelled && error.hint.empty()) {
             error.hint = "cmctl connect " + found.context.name;
         }
@@ -112,14 +135,97 @@ asio::awaitable<Result<std::string>> Leases::grant(Sessions::Found& found, std::
         co_return Error{.kind = ErrorKind::Cancelled, .message = "the caller is gone"};
     }
     held.lease = std::move(*lease);
-    held.caller = std::move(caller);
     held.notice = std::make_unique<EndNotice>(ended_);
+    if (held.process) {
+        ControlLinks::Holder holder;
+        holder.pid = held.process->pid();
+        holder.started = held.process->started();
+        holder.control_path = held.lease.control_path;
+        if (params.link) {
+            auto link = links_.take(*params.link, holder);
+            if (!link) {
+                co_return std::move(link).error();
+            }
+            held.link = std::move(*link);
+        }
+    } else {
+        held.caller = std::move(caller);
+    }
+    co_return add(std::move(held));
+}
+
+asio::awaitable<Result<Connection::Lease>> Leases::lease(Connection& connection, const api::AcquireParams& params,
+                                                         Connection::Want want, ChannelBudget::Patience patience,
+                                                         const Caller& caller) {
+    if (!params.channel) {
+        co_return co_await connection.lease_without_channel(std::move(want));
+    }
+    if (!params.refused) {
+        co_return co_await connection.lease(std::move(want), patience);
+    }
+    auto before = take(*params.refused, caller);
+    if (!before) {
+        co_return std::move(before).error();
+    }
+    if (before->connection != &connection) {
+        co_return Error{.kind = ErrorKind::InvalidParams,
+                        .message = "params.refused: " + printable(*params.refused) + " is a lease of another server"};
+    }
+    co_return co_await connection.lease_again(std::move(before->lease), std::move(want), patience);
+}
+
+const std::string* Leases::held_by(const WatchedProcess& process, const Connection& connection) const {
+    for (const auto& [id, held] : leases_) {
+        if (held.process && held.process->pid() == process.pid() && held.process->started() == process.started() &&
+            held.connection == &connection) {
+            return &id;
+        }
+    }
+    return nullptr;
+}
+
+std::string Leases::add(Held held) {
     std::string id;
     do {
         id = make_lease_id(random_bits());
     } while (leases_.contains(id));
+    if (held.process) {
+        tasks_.spawn(id, end_with_process(id, held.process));
+    }
     leases_.emplace(id, std::move(held));
-    co_return id;
+    return id;
+}
+
+asio::awaitable<void> Leases::end_with_process(std::string id, std::shared_ptr<WatchedProcess> process) {
+    co_await process->wait();
+    leases_.erase(id);
+}
+
+void Leases::restore() {
+    for (const auto& holder : links_.take_over()) {
+        Held held;
+        held.link = links_.again(holder);
+        auto process = WatchedProcess::open(executor_, holder.pid);
+        held.connection = sessions_.connection_at(holder.control_path);
+        if (!process || (*process)->started() != holder.started || held.connection == nullptr) {
+            continue;
+        }
+        held.process = std::move(*process);
+        held.lease.hold = Hold(*held.connection, HoldKind::Lease);
+        held.lease.control_path = holder.control_path;
+        add(std::move(held));
+    }
+}
+
+asio::awaitable<void> Leases::shut_down() {
+    for (auto& [id, held] : leases_) {
+        if (held.process) {
+            held.link.leave();
+            held.process->close();
+        }
+    }
+    leases_.clear();
+    co_await tasks_.join_until(Instant::max());
 }
 
 Result<Leases::Held> Leases::take(const std::string& id, const Caller& caller) {

@@ -219,7 +219,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr recor
     if (!started) {
         Error error = std::move(started).error();
         error.ctx = record->view.ctx;
-        error.server = record->view.server.key;
+        error.server = error.server.value_or(record->view.server.key);
         if (error.kind == ErrorKind::Cancelled) {
             error.hint = "cmctl connect " + record->view.ctx;
         }

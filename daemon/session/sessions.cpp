@@ -45,26 +45,63 @@ asio::awaitable<Result<Sessions::Found>> Sessions::find_connection(std::optional
     if (!context) {
         co_return std::move(context).error();
     }
-    auto identity = co_await resolver_.resolve(context->route, clock_.now() + kResolveDeadline);
+    co_return co_await find_connection_of(std::move(*context), std::nullopt);
+}
+
+asio::awaitable<Result<Sessions::Found>> Sessions::find_connection_like(std::string ctx, std::string settings) {
+    auto context = resolve_context(config_, ctx);
+    if (!context) {
+        co_return std::move(context).error();
+    }
+    co_return co_await find_connection_of(std::move(*context), std::move(settings));
+}
+
+asio::awaitable<Result<ConnectionUse>> Sessions::find_hop(SshRoute route) {
+    ResolvedContext context;
+    context.name = route.destination.host;
+    context.route = std::move(route);
+    auto found = co_await find_connection_of(std::move(context), std::nullopt);
+    if (!found) {
+        co_return std::move(found).error();
+    }
+    co_return std::move(found->connection);
+}
+
+Connection* Sessions::connection_at(const std::string& control_path) const {
+    for (const auto& [key, connection] : pool_->connections()) {
+        if (connection->control_path() == control_path) {
+            return connection.get();
+        }
+    }
+    return nullptr;
+}
+
+asio::awaitable<Result<Sessions::Found>> Sessions::find_connection_of(ResolvedContext context,
+                                                                      std::optional<std::string> settings) {
+    auto identity = co_await resolver_.resolve(context.route, clock_.now() + kResolveDeadline);
     if (shutting_down_) {
         // Its ssh may have been ended with the others, and the pool was told already.
         co_return Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
     }
     if (!identity) {
         Error error = std::move(identity).error();
-        error.ctx = context->name;
+        error.ctx = context.name;
         co_return error;
     }
+    if (settings && *settings != identity->dump.settings) {
+        co_return Error{.kind = ErrorKind::InvalidParams,
+                        .message = "params.settings: the daemon's ssh would not do the same for " + context.name};
+    }
     const bool is_new = pool_->find(identity->key.text()) == nullptr;
-    auto connection = pool_->get(*identity, context->route, context->prewarm);
+    auto connection = pool_->get(*identity, context.route, context.prewarm);
     if (!connection) {
         Error error = std::move(connection).error();
-        error.ctx = context->name;
+        error.ctx = context.name;
         co_return error;
     }
     (*connection)->set_ctx(context->name);
     Found found;
-    found.context = std::move(*context);
+    found.context = std::move(context);
     found.connection = ConnectionUse(**connection);
     found.is_new = is_new;
     co_return found;

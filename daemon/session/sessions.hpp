@@ -71,6 +71,13 @@ public:
     };
     // The connection that a context leads to, made where there is none, not connected.
     asio::awaitable<Result<Found>> find_connection(std::optional<std::string> ctx);
+    // The same for a plain ssh, where the daemon's would do what that ssh does (SshConfigDump::settings); InvalidParams
+    // where it would not.
+    asio::awaitable<Result<Found>> find_connection_like(std::string ctx, std::string settings);
+    // That of a server on the way to another, by no context.
+    asio::awaitable<Result<ConnectionUse>> find_hop(SshRoute route);
+    // The one that has, or had, its master there; nullptr: none.
+    [[nodiscard]] Connection* connection_at(const std::string& control_path) const;
 
     struct FoundSession {
         Found server;
@@ -126,6 +133,7 @@ private:
         bool under_way = false;
     };
 
+    asio::awaitable<Result<Found>> find_connection_of(ResolvedContext context, std::optional<std::string> settings);
     [[nodiscard]] Result<void> check_start(const api::StartParams& params) const;
     [[nodiscard]] RecordPtr make_record(const api::StartParams& params, const Found& found);
     enum class Tried { Never, Before };  // whether tmux may have been asked for it already

@@ -76,6 +76,12 @@ void LoginQuestions::join(std::shared_ptr<Person> person) {
     changed_.notify_all();
 }
 
+std::shared_ptr<Person> LoginQuestions::someone() const {
+    const auto found =
+        std::find_if(persons_.begin(), persons_.end(), [](const auto& person) { return !person->has_left(); });
+    return found == persons_.end() ? nullptr : *found;
+}
+
 void LoginQuestions::leave(const Person& person) {
     std::erase_if(persons_, [&person](const auto& it) { return it.get() == &person; });
     if (open_ && open_->person.get() == &person) {

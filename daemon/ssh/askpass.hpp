@@ -70,6 +70,8 @@ public:
     // The login is over: nobody is asked any more, and the listener is not called again.
     void close();
 
+    // The first who is still there; nullptr: nobody is.
+    [[nodiscard]] std::shared_ptr<Person> someone() const;
     [[nodiscard]] GivenUp given_up() const { return given_up_; }
     [[nodiscard]] bool asking() const { return open_.has_value(); }
     // Of the login's time so far, what it took to answer.

@@ -16,7 +16,8 @@ constexpr std::size_t kMaxDump = 256 * 1024;
 std::string cache_key(const SshRoute& route) {
     const auto& destination = route.destination;
     return destination.user.value_or("") + '\n' + destination.host + '\n' +
-           std::to_string(destination.port.value_or(0)) + '\n' + route.identity_file.value_or("");
+           std::to_string(destination.port.value_or(0)) + '\n' + route.identity_file.value_or("") + '\n' +
+           route.jump.value_or("");
 }
 
 }  // namespace

@@ -89,6 +89,7 @@ struct LaunchRequest {
     SshConfigDump dump;
     std::string control_path;
     std::optional<std::string> auth_sock;
+    std::optional<HopSocket> hop;
     Instant deadline;
     std::function<void()> on_login = {};        // called when a login begins: no master was there to be adopted
     std::shared_ptr<LoginInterrupt> interrupt;  // shared with who may give the login up; may be null

@@ -31,13 +31,19 @@ constexpr Duration kAdoptDeadline = std::chrono::seconds(2);
 constexpr Duration kTermGrace = std::chrono::seconds(2);
 constexpr std::size_t kMaxLog = 64 * 1024;
 
-std::string read_file(const std::string& path) {
+std::string read_file(const std::string& path, std::streamoff from = 0) {
     std::ifstream file(path, std::ios::binary);
+    file.seekg(from);
     std::string text;
     text.resize(kMaxLog);
     file.read(text.data(), static_cast<std::streamsize>(kMaxLog));
     text.resize(static_cast<std::size_t>(file.gcount()));
     return text;
+}
+
+std::streamoff size_of(const std::string& path) {
+    struct stat status {};
+    return ::stat(path.c_str(), &status) == 0 ? status.st_size : 0;
 }
 
 Error control_path_taken(const LaunchRequest& request, const std::string& problem) {
@@ -328,7 +334,7 @@ OpensshLauncher::OpensshLauncher(asio::any_io_executor executor, Clock& clock, P
       runtime_dir_(std::move(runtime_dir)) {}
 
 asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::launch(LaunchRequest request) {
-    std::string log = log_file(request);
+    std::string log = log_file_of(request.key.text());
     auto found = co_await adopt(request, log);
     if (!found || *found != nullptr) {
         co_return found;
@@ -343,11 +349,11 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::launch(LaunchR
 }
 
 asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::find(LaunchRequest request) {
-    co_return co_await adopt(request, log_file(request));
+    co_return co_await adopt(request, log_file_of(request.key.text()));
 }
 
-std::string OpensshLauncher::log_file(const LaunchRequest& request) const {
-    return runtime_dir_ + "/ssh-" + hex_digest(request.key.text(), 16) + ".log";
+std::string OpensshLauncher::log_file_of(const std::string& key) const {
+    return runtime_dir_ + "/ssh-" + hex_digest(key, 16) + ".log";
 }
 
 std::string OpensshLauncher::path_mark(const LaunchRequest& request) const {
@@ -447,10 +453,14 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
     arguments.connect_timeout = config_.pool.connect_timeout;
     arguments.server_alive_set = request.dump.server_alive_set;
     arguments.may_ask = request.questions != nullptr;
+    arguments.hop = request.hop;
 
     // A daemonised ssh has left its process group; the marks find it where it did not become a master.
     const std::string mark = "CMSSH_LOGIN=" + std::to_string(random_bits());
     end_leftovers(request);
+    // Why a hop's server cannot be reached from there is said by the hop's master alone.
+    const std::string hop_log = request.hop ? log_file_of(request.hop->key) : std::string();
+    const std::streamoff hop_said = request.hop ? size_of(hop_log) : 0;
     SpawnRequest spawn;
     spawn.argv = master_command(config_.ssh, request.route, arguments);
     spawn.environment = ssh_environment(environment_, request.auth_sock);
@@ -480,8 +490,11 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
     }
     const std::string server = request.key.text();
     if (!status || status->signal != 0 || status->code != 0) {
-        const std::string text = read_file(log_file);
+        std::string text = read_file(log_file);
         ::unlink(log_file.c_str());
+        if (request.hop) {
+            text += read_file(hop_log, hop_said);
+        }
         LoginFailure failure;
         failure.end = status ? LoginEnd::Exited : LoginEnd::TimedOut;
         failure.log = text;

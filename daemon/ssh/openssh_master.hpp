@@ -78,7 +78,7 @@ public:
     asio::awaitable<Result<std::shared_ptr<Master>>> find(LaunchRequest request) override;
 
 private:
-    [[nodiscard]] std::string log_file(const LaunchRequest& request) const;
+    [[nodiscard]] std::string log_file_of(const std::string& key) const;
     // In the environment of all that was ever started for this control path.
     [[nodiscard]] std::string path_mark(const LaunchRequest& request) const;
     // A daemon that was killed may have left a login under way, which would come to the control path after ours, or a

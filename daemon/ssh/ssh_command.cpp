@@ -19,6 +19,23 @@ std::string escape_percent(std::string_view path) {
     return escaped;
 }
 
+// For a word of the command line that ssh gives to the user's shell, as a ProxyCommand with %-tokens.
+std::string proxy_word(std::string_view word) {
+    std::string quoted = "'";
+    for (const char c : escape_percent(word)) {
+        quoted += c == '\'' ? "'\\''" : std::string(1, c);
+    }
+    return quoted + '\'';
+}
+
+// A stream to the server through the hop's master, or nothing: it makes no connection of its own, and asks no
+// configuration what to do instead.
+std::string hop_command(const SshConfig& config, const HopSocket& hop) {
+    // ssh puts its own "exec" before it.
+    return proxy_word(config.program) + " -F none -S " + proxy_word(escape_percent(hop.control_path)) +
+           " -o ControlMaster=no -o ProxyCommand=false -o BatchMode=yes -W '[%h]:%p' -- " + proxy_word(hop.host);
+}
+
 void add_route(std::vector<std::string>& argv, const SshConfig& config, const SshRoute& route) {
     argv.insert(argv.end(), config.options.begin(), config.options.end());
     if (route.destination.user) {
@@ -29,6 +46,9 @@ void add_route(std::vector<std::string>& argv, const SshConfig& config, const Ss
     }
     if (route.identity_file) {
         argv.insert(argv.end(), {"-i", *route.identity_file});
+    }
+    if (route.jump) {
+        argv.insert(argv.end(), {"-J", *route.jump});
     }
     argv.insert(argv.end(), {"--", route.destination.host});
 }
@@ -54,6 +74,9 @@ std::vector<std::string> typed_command(const SshConfig& config, const SshRoute& 
     }
     if (route.identity_file) {
         argv.insert(argv.end(), {"-i", *route.identity_file});
+    }
+    if (route.jump) {
+        argv.insert(argv.end(), {"-J", *route.jump});
     }
     argv.push_back(destination.user ? *destination.user + '@' + destination.host : destination.host);
     return argv;
@@ -87,12 +110,20 @@ std::vector<std::string> master_command(const SshConfig& config, const SshRoute&
     option("PermitLocalCommand=no");
     option("RemoteCommand=none");
     option("Tunnel=no");
+    // What a plain ssh on it sends is what that ssh was told to send: the master is not to hold any of it back.
+    option("SendEnv=*");
     if (!arguments.server_alive_set) {
         // Dead after about 15 s * (3 + 1) of silence.
         option("ServerAliveInterval=15");
         option("ServerAliveCountMax=3");
     }
-    add_route(argv, config, route);
+    SshRoute way = route;
+    if (arguments.hop) {
+        option("ProxyCommand=" + hop_command(config, *arguments.hop));
+        option("ProxyUseFdpass=no");
+        way.jump.reset();
+    }
+    add_route(argv, config, way);
     return argv;
 }
 
@@ -108,6 +139,20 @@ std::vector<std::string> terminal_command(const SshConfig& config, const std::st
     argv.insert(argv.end(), config.options.begin(), config.options.end());
     argv.insert(argv.end(), {"--", host, command});
     return argv;
+}
+
+std::optional<SshRoute> last_hop(std::string_view proxyjump) {
+    SshRoute route;
+    if (const auto comma = proxyjump.rfind(','); comma != std::string_view::npos) {
+        route.jump = proxyjump.substr(0, comma);
+        proxyjump.remove_prefix(comma + 1);
+    }
+    auto destination = parse_destination(proxyjump);
+    if (!destination) {
+        return std::nullopt;
+    }
+    route.destination = std::move(*destination);
+    return route;
 }
 
 std::vector<std::string> ssh_environment(const std::vector<std::string>& own,
@@ -126,6 +171,7 @@ std::vector<std::string> ssh_environment(const std::vector<std::string>& own,
     if (auth_sock && !auth_sock->empty()) {
         environment.push_back("SSH_AUTH_SOCK=" + *auth_sock);
     }
+    environment.emplace_back("CMSSH_NO_POOL=1");
     return environment;
 }
 

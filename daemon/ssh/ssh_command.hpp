@@ -6,6 +6,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "daemon/base/config.hpp"
@@ -17,8 +18,20 @@ namespace cmssh {
 struct SshRoute {
     Destination destination;
     std::optional<std::string> identity_file;
+    std::optional<std::string> jump = {};  // as for ssh -J: of a hop that is reached over others
 
     friend bool operator==(const SshRoute&, const SshRoute&) = default;
+};
+
+// The last hop of a ProxyJump as ssh -G gives it, which is reached over those before it. nullopt: not a destination
+// that we take.
+[[nodiscard]] std::optional<SshRoute> last_hop(std::string_view proxyjump);
+
+// A master of ours whose server is the last hop on the way.
+struct HopSocket {
+    std::string control_path;
+    std::string host;  // for ssh's messages
+    std::string key;   // the hop's
 };
 
 struct MasterArguments {
@@ -28,6 +41,7 @@ struct MasterArguments {
     std::chrono::milliseconds connect_timeout{};
     bool server_alive_set = false;  // the user's ssh_config has a ServerAliveInterval
     bool may_ask = false;           // ssh may ask a person (daemon/ssh/askpass.hpp)
+    std::optional<HopSocket> hop;   // goes this way, in place of the route's own
 };
 
 // `ssh -G`: prints what ssh would use, connects nowhere. It runs `Match exec` commands of the user's ssh_config.
@@ -46,7 +60,8 @@ struct MasterArguments {
                                                         const std::string& host, const std::string& command);
 
 // The environment of an ssh: the daemon's own without what is about the daemon (NOTIFY_SOCKET, LISTEN_FDS, CMSSH_…) and
-// without SSH_ASKPASS; SSH_AUTH_SOCK replaced where auth_sock is set.
+// without SSH_ASKPASS; SSH_AUTH_SOCK replaced where auth_sock is set. With CMSSH_NO_POOL, which keeps what
+// `cmctl ssh-config` prints from asking us for the connection that this ssh is to make.
 [[nodiscard]] std::vector<std::string> ssh_environment(const std::vector<std::string>& own,
                                                        const std::optional<std::string>& auth_sock);
 

@@ -234,10 +234,11 @@ TEST(Error, ConnectRefusedBehindAHop) {
                               closed.destination().substr(std::string("127.0.0.1:").size()) +
                               "\n    ProxyJump server-2\n");
     const Json error = refused_start(world, "far");
-    const int code = error.at("code");
-    EXPECT_TRUE(code == -32003 || code == -32005) << error;
-    EXPECT_FALSE(error.at("data").value("ssh_stderr", "").empty()) << error;
-    expect_nothing_left(world);
+    expect_kind(error, "connect_refused", -32003);
+    expect_ssh_said(error, "open failed: connect failed: Connection refused");
+    EXPECT_EQ(world.daemon.ssh_processes().size(), 1U) << "the hop's master, for the next who comes";
+    EXPECT_EQ(world.connection(world.key("127.0.0.2")).at("leases"), 0);
+    EXPECT_TRUE(world.list().empty());
 }
 
 TEST(Error, TmuxMissing) {

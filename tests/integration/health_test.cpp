@@ -246,7 +246,7 @@ TEST_F(FastHealth, StoppingDuringAReplacementLeavesNothingBehind) {
     EXPECT_TRUE(wait_until([this] { return !alive(master); }));
 }
 
-// ssh makes a process of its own for the way over another host; it goes with the master, however that ends.
+// ssh has a process for the way over another host, on that one's master; it goes with its own, however that ends.
 class HealthByJump : public ::testing::Test {
 protected:
     HealthByJump() : world(servers(2), pool_config("health_interval = \"300ms\"\n")) {
@@ -256,7 +256,9 @@ protected:
         const Json started = world.start("far", kLong);
         const std::string key = started.at("connection").at("server").at("key");
         const pid_t master = started.at("connection").at("master_pid");
-        const std::vector<pid_t> old = world.daemon.ssh_processes();
+        const pid_t hop = world.connection(world.key("127.0.0.1")).at("master_pid");
+        std::vector<pid_t> old = world.daemon.ssh_processes();
+        ASSERT_EQ(std::erase(old, hop), 1U);
         ASSERT_EQ(old.size(), 2U);
         ASSERT_EQ(::kill(master, signal), 0);
         ASSERT_TRUE(wait_until([&] {
@@ -264,7 +266,8 @@ protected:
             return connection.at("state") == "up" && connection.at("master_pid") != master;
         }));
         EXPECT_TRUE(wait_until([&] { return std::none_of(old.begin(), old.end(), alive); }));
-        EXPECT_EQ(world.daemon.ssh_processes().size(), 2U);
+        EXPECT_EQ(world.daemon.ssh_processes().size(), 3U);
+        EXPECT_EQ(world.connection(world.key("127.0.0.1")).at("master_pid"), hop);
         EXPECT_TRUE(world.becomes(started.at("session").at("id"), "running"));
     }
 

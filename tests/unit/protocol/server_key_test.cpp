@@ -141,6 +141,23 @@ SshConfigDump dump() {
     return result;
 }
 
+TEST(SettingsDigest, IsOfWhatTheConnectionIsMadeWith) {
+    const std::string usual = "user u\nhostname h\nport 22\nciphers a,b\nidentityfile ~/.ssh/id\nsetenv A=1\n";
+    const std::string digest = settings_digest(usual);
+    EXPECT_EQ(digest.size(), 32U);
+    EXPECT_EQ(parse_ssh_config_dump(usual)->settings, digest);
+    // What scp, sftp, rsync and git give their ssh, and a person for one command.
+    EXPECT_EQ(
+        settings_digest("host x\n" + usual +
+                        "batchmode yes\nclearallforwardings yes\nconnecttimeout 5\ncontrolpath /x\nloglevel QUIET\n"
+                        "remotecommand none\nrequesttty no\nsendenv GIT_PROTOCOL\nsessiontype subsystem\n"),
+        digest);
+    for (const char* other : {"identityfile ~/.ssh/other\n", "ciphers c\n", "proxyjump hop\n", "hostkeyalias a\n",
+                              "setenv A=2\n", "userknownhostsfile /x\n", "unheardof yes\n"}) {
+        EXPECT_NE(settings_digest(usual + other), digest) << other;
+    }
+}
+
 TEST(ServerKey, IsUserHostAndPort) {
     const ServerKey key = make_server_key(dump(), nullptr);
     EXPECT_EQ(key.text(), "hren@server1:22");

@@ -1,0 +1,315 @@
+// `cmctl ssh-config`, and `cmctl ssh-lease`, which is what its `Match exec` runs: a plain ssh asks whether it can go
+// over a master of the pool. Silent, and no for an answer wherever that is not certain: ssh then logs in itself as
+// before.
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <initializer_list>
+#include <sstream>
+#include <vector>
+
+#include "client/call.hpp"
+#include "client/output.hpp"
+#include "client/ssh_command_line.hpp"
+#include "client/verbs.hpp"
+#include "protocol/names.hpp"
+#include "protocol/paths.hpp"
+#include "protocol/server_key.hpp"
+
+extern char** environ;
+
+namespace cmssh::client {
+namespace {
+
+constexpr const char* kNoPool = "CMSSH_NO_POOL";
+// Of the whole question. A login that takes longer is ssh's own.
+constexpr std::chrono::seconds kPatience{10};
+// A daemon that is stopped, or hangs, is as good as none.
+constexpr std::chrono::seconds kAnswersWithin{1};
+constexpr const char* kSystemConfig = "/etc/ssh/ssh_config";
+// Not %C, which two names of one account share that have a login key, a HostKeyAlias or a way each.
+constexpr const char* kLinkPattern = "/%r@%n:%p";
+constexpr std::size_t kMaxDump = 256 * 1024;
+
+std::string read_all(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
+}
+
+std::string process_file(pid_t pid, const char* name) {
+    return "/proc/" + std::to_string(pid) + '/' + name;
+}
+
+// proc(5): the fields behind the name in parentheses, which may hold anything, are the state and the parent.
+pid_t parent_of(pid_t pid) {
+    const std::string stat = read_all(process_file(pid, "stat"));
+    const std::size_t name_end = stat.rfind(')');
+    if (name_end == std::string::npos) {
+        return 0;
+    }
+    std::istringstream fields(stat.substr(name_end + 1));
+    std::string state;
+    pid_t parent = 0;
+    fields >> state >> parent;
+    return parent;
+}
+
+// The ssh that runs us: our parent, or that of the shell which it runs us with.
+std::optional<pid_t> calling_ssh() {
+    pid_t pid = ::getppid();
+    for (int i = 0; i < 2 && pid > 1; ++i, pid = parent_of(pid)) {
+        if (read_all(process_file(pid, "comm")) == "ssh\n") {
+            return pid;
+        }
+    }
+    return std::nullopt;
+}
+
+std::vector<std::string> command_line_of(pid_t pid) {
+    std::vector<std::string> words;
+    std::istringstream text(read_all(process_file(pid, "cmdline")));
+    for (std::string word; std::getline(text, word, '\0');) {
+        words.push_back(std::move(word));
+    }
+    return words;
+}
+
+// As a word of ssh_config that is neither quoted nor a pattern in any way.
+bool plain_path(std::string_view path) {
+    constexpr std::string_view kAlso = "/._+@:=,-";
+    return !path.empty() && std::all_of(path.begin(), path.end(), [kAlso](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               kAlso.find(c) != std::string_view::npos;
+    });
+}
+
+// What that ssh reads, and behind it a ControlPath of ours: `ssh -G` then shows it exactly where the user has said
+// nothing about one, wherever in the configuration our snippet stands. nullopt: a file whose name cannot be written
+// there.
+std::optional<std::string> probing_config(const SshCommandLine& line, pid_t pid, const std::string& directory) {
+    std::string text;
+    if (!line.config_file) {
+        text = std::string("Include ~/.ssh/config\nMatch all\nInclude ") + kSystemConfig + '\n';
+    } else if (*line.config_file != "none") {
+        std::string path = *line.config_file;
+        if (!path.starts_with('/')) {
+            std::array<char, PATH_MAX> cwd{};
+            const ssize_t length = ::readlink(process_file(pid, "cwd").c_str(), cwd.data(), cwd.size());
+            if (length <= 0 || static_cast<std::size_t>(length) == cwd.size()) {
+                return std::nullopt;
+            }
+            path = std::string(cwd.data(), static_cast<std::size_t>(length)) + '/' + path;
+        }
+        if (!plain_path(path)) {
+            return std::nullopt;
+        }
+        text = "Include " + path + '\n';
+    }
+    return text + "Match all\nControlPath " + directory + kLinkPattern + '\n';
+}
+
+std::optional<std::string> read_to_end(int fd, Instant deadline) {
+    std::string text;
+    std::array<char, 16 * 1024> bytes{};
+    while (text.size() <= kMaxDump) {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+        pollfd readable{.fd = fd, .events = POLLIN, .revents = 0};
+        if (left.count() <= 0 || ::poll(&readable, 1, static_cast<int>(left.count())) <= 0) {
+            return std::nullopt;
+        }
+        const ssize_t count = ::read(fd, bytes.data(), bytes.size());
+        if (count < 0) {
+            return std::nullopt;
+        }
+        if (count == 0) {
+            return text;
+        }
+        text.append(bytes.data(), static_cast<std::size_t>(count));
+    }
+    return std::nullopt;
+}
+
+// What that ssh's own program says it would do.
+std::optional<std::string> dump_of(pid_t ssh, const SshCommandLine& line, const std::string& config, Instant deadline) {
+    const UniqueFd file(::memfd_create("ssh_config", MFD_CLOEXEC));
+    std::array<int, 2> ends{-1, -1};
+    if (!file || ::write(file.get(), config.data(), config.size()) != static_cast<ssize_t>(config.size()) ||
+        ::pipe2(ends.data(), O_CLOEXEC) != 0) {
+        return std::nullopt;
+    }
+    const UniqueFd output(ends[0]);
+    UniqueFd written(ends[1]);
+    std::vector<std::string> words = {"ssh", "-G", "-T", "-F", "/dev/stdin"};
+    words.insert(words.end(), line.words.begin(), line.words.end());
+    std::vector<char*> argv;
+    for (auto& word : words) {
+        argv.push_back(word.data());
+    }
+    argv.push_back(nullptr);
+    // Our snippet is read again.
+    ::setenv(kNoPool, "1", 1);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, file.get(), STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, written.get(), STDOUT_FILENO);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    pid_t child = 0;
+    const int failure =
+        ::posix_spawn(&child, process_file(ssh, "exe").c_str(), &actions, nullptr, argv.data(), environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (failure != 0) {
+        return std::nullopt;
+    }
+    written.reset();
+    auto dump = read_to_end(output.get(), deadline);
+    if (!dump) {
+        ::kill(child, SIGKILL);
+    }
+    int status = 0;
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status == 0 ? dump : std::nullopt;
+}
+
+// The name of the link, and what the daemon has to know for it.
+struct Shareable {
+    std::string link;
+    std::string destination;
+    std::string settings;
+};
+
+// A shared master does for a session what it was made with: no forwards, no agent, no X11, no local command.
+std::optional<Shareable> shareable(std::string_view dump, const std::string& directory) {
+    Shareable found;
+    found.settings = settings_digest(dump);
+    const std::string prefix = directory + '/';
+    while (!dump.empty()) {
+        const std::string_view line = dump.substr(0, dump.find('\n'));
+        dump.remove_prefix(std::min(line.size() + 1, dump.size()));
+        const std::string_view keyword = line.substr(0, line.find(' '));
+        const std::string_view value = line.substr(std::min(keyword.size() + 1, line.size()));
+        if (keyword == "localforward" || keyword == "remoteforward" || keyword == "dynamicforward" ||
+            (keyword == "forwardagent" && value != "no") || (keyword == "forwardx11" && value != "no") ||
+            (keyword == "permitlocalcommand" && value != "no") || (keyword == "tunnel" && value != "false") ||
+            (keyword == "controlmaster" && value != "false") ||
+            (keyword == "forkafterauthentication" && value != "no")) {
+            return std::nullopt;
+        }
+        if (keyword == "controlpath" && value.starts_with(prefix)) {
+            found.link = value.substr(prefix.size());
+        }
+    }
+    const std::size_t at = found.link.rfind('@');
+    const std::size_t colon = found.link.rfind(':');
+    if (at == std::string::npos || colon == std::string::npos || colon < at ||
+        prefix.size() + found.link.size() >= sizeof(sockaddr_un::sun_path)) {
+        return std::nullopt;
+    }
+    std::string host = found.link.substr(at + 1, colon - at - 1);
+    if (host.find(':') != std::string::npos) {
+        host = '[' + host + ']';
+    }
+    found.destination = "ssh://" + found.link.substr(0, at + 1) + host + found.link.substr(colon);
+    return found;
+}
+
+}  // namespace
+
+int ssh_lease(const GlobalOptions& global, const std::string& directory) {
+    if (std::getenv(kNoPool) != nullptr) {
+        return exit_code::kFailed;
+    }
+    const auto ssh = calling_ssh();
+    if (!ssh) {
+        return exit_code::kFailed;
+    }
+    auto words = command_line_of(*ssh);
+    if (words.empty()) {
+        return exit_code::kFailed;
+    }
+    words.erase(words.begin());
+    const auto line = parse_ssh_command_line(words);
+    if (!line || !line->opens_session) {
+        return exit_code::kFailed;
+    }
+    const Instant deadline = std::chrono::steady_clock::now() + kPatience;
+    // First, because it costs nothing: a daemon that is not there is the common no.
+    auto connected = RpcClient::connect_running(socket_path(process_environment(), global.socket), deadline);
+    if (!connected || !std::holds_alternative<RpcClient>(*connected)) {
+        return exit_code::kFailed;
+    }
+    auto& daemon = std::get<RpcClient>(*connected);
+    const auto alive = daemon.call("ping", Json::object(), std::chrono::steady_clock::now() + kAnswersWithin);
+    if (!std::holds_alternative<Json>(alive)) {
+        return exit_code::kFailed;
+    }
+    const auto config = probing_config(*line, *ssh, directory);
+    const auto dump = config ? dump_of(*ssh, *line, *config, deadline) : std::nullopt;
+    const auto wanted = dump ? shareable(*dump, directory) : std::nullopt;
+    if (!wanted) {
+        return exit_code::kFailed;
+    }
+    Json params = {{"ctx", wanted->destination},
+                   {"pid", *ssh},
+                   {"link", wanted->link},
+                   {"settings", wanted->settings},
+                   {"channel", !line->forwards_stdio}};
+    if (const char* auth_sock = std::getenv("SSH_AUTH_SOCK"); auth_sock != nullptr && *auth_sock != '\0') {
+        params["auth_sock"] = auth_sock;
+    }
+    const auto answer = daemon.call("acquire", std::move(params), deadline);
+    return std::holds_alternative<Json>(answer) ? exit_code::kOk : exit_code::kFailed;
+}
+
+int ssh_config(const GlobalOptions& global) {
+    const PathEnvironment environment = process_environment();
+    const std::string directory = runtime_dir(environment) + "/ssh";
+    const std::string socket = socket_path(environment, global.socket);
+    std::array<char, PATH_MAX> self{};
+    const ssize_t length = ::readlink("/proc/self/exe", self.data(), self.size());
+    const std::string program(self.data(), static_cast<std::size_t>(std::max<ssize_t>(length, 0)));
+    for (const std::string& path : {program, directory, socket}) {
+        if (!path.starts_with('/') || !plain_path(path)) {
+            std::fprintf(stderr,
+                         "cmctl: ssh-config: %s cannot be written into an ssh_config\n"
+                         "hint: use paths of letters, digits and / . _ + @ : = , -\n",
+                         printable("'" + path + "'").c_str());
+            return exit_code::kFailed;
+        }
+    }
+    for (const std::string& text : std::initializer_list<std::string>{
+             "# Lets ssh, and what runs it (scp, sftp, rsync, git), go over the connections of cmsshd.",
+             "#   cmctl ssh-config > ~/.ssh/cmssh.conf",
+             "# and as the first line of ~/.ssh/config, before any Host or Match:",
+             "#   Include ~/.ssh/cmssh.conf",
+             "# An ssh does what it would without this where no daemon runs, where its options or settings are others "
+             "than",
+             "# the daemon's for that server, where it forwards ports, the agent or X11, where you have set a "
+             "ControlPath,",
+             "# and with CMSSH_NO_POOL=1 in its environment.",
+             "Match exec \"" + program + " --socket " + socket + " ssh-lease " + directory + "\"",
+             "    ControlMaster no",
+             "    ControlPath " + directory + kLinkPattern,
+             "Match all",
+         }) {
+        print_line(text);
+    }
+    return exit_code::kOk;
+}
+
+}  // namespace cmssh::client
