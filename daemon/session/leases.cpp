@@ -95,7 +95,7 @@ asio::awaitable<Result<Sessions::Found>> Leases::find(const api::AcquireParams& 
         co_return Error{.kind = ErrorKind::InvalidParams, .message = "params.refused: a lease without a channel"};
     }
     if (params.settings) {
-        co_return co_await sessions_.find_connection_like(params.ctx, *params.settings);
+        co_return co_await sessions_.find_connection_like(params.ctx.value_or(""), *params.settings);
     }
     co_return co_await sessions_.find_connection(params.ctx);
 }

@@ -99,7 +99,7 @@ asio::awaitable<Result<Sessions::Found>> Sessions::find_connection_of(ResolvedCo
         error.ctx = context.name;
         co_return error;
     }
-    (*connection)->set_ctx(context->name);
+    (*connection)->set_ctx(context.name);
     Found found;
     found.context = std::move(context);
     found.connection = ConnectionUse(**connection);
