@@ -231,6 +231,7 @@ TEST_F(Health, ADrainedMasterMakesWay) {
     EXPECT_TRUE(alive(master));
     EXPECT_TRUE(user.running());
     EXPECT_EQ(world.daemon.control_sockets().size(), 1U);
+    world.rpc().call("release", {{"lease", lease.at("lease")}});
     EXPECT_TRUE(drainer.reply(draining).contains("result"));
     EXPECT_TRUE(wait_until([this] { return !alive(master); }));
     EXPECT_EQ(world.connection(key).at("master_pid"), started.at("connection").at("master_pid"));
