@@ -208,7 +208,8 @@ TEST_F(PlainSsh, IsItselfWhereNoDaemonRuns) {
 
 TEST_F(PlainSsh, IsItselfWhereTheDaemonHangs) {
     ASSERT_EQ(::kill(world.daemon.pid(), SIGSTOP), 0);
-    const Finished ran = ssh({"server-1", "exit 42"});
+    // It would wait 10 s for a login.
+    const Finished ran = run(ssh_words({"server-1", "exit 42"}), options(), in(9s));
     ASSERT_EQ(::kill(world.daemon.pid(), SIGCONT), 0);
     EXPECT_EQ(ran.status.code, 42);
     EXPECT_EQ(world.sshd.logins(), 1);
