@@ -56,7 +56,10 @@ Result<std::optional<std::string>> read_answer(const Question& question, api::An
         return std::optional<std::string>(*params.confirm ? "yes" : "no");
     }
     if (params.text->size() > kMaxAnswer) {
-        return invalid("params.text: expected at most " + std::to_string(kMaxAnswer) + " bytes");
+        std::string message = "params.text: expected at most ";
+        message += std::to_string(kMaxAnswer);
+        message += " bytes";
+        return invalid(std::move(message));
     }
     if (params.text->find_first_of(std::string_view("\0\r\n", 3)) != std::string::npos) {
         return invalid("params.text: expected one line");

@@ -61,6 +61,8 @@ TEST(ForwardSpec, ReadsWhereItListensAndWhereItLeads) {
 }
 
 TEST(ForwardSpec, NamesTheFieldThatIsWrong) {
+    std::string too_long(108, 'a');
+    too_long.front() = '/';
     const struct {
         ForwardKind kind;
         std::string listen;
@@ -80,7 +82,7 @@ TEST(ForwardSpec, NamesTheFieldThatIsWrong) {
         {ForwardKind::Local, "[::1:80", "a:1", "params.listen"},
         {ForwardKind::Local, "example.org:80", "a:1", "params.listen"},
         {ForwardKind::Local, "tmp/socket", "a:1", "params.listen"},
-        {ForwardKind::Local, "/" + std::string(107, 'a'), "a:1", "params.listen"},
+        {ForwardKind::Local, too_long, "a:1", "params.listen"},
         {ForwardKind::Local, std::string("/a\0b", 4), "a:1", "params.listen"},
         {ForwardKind::Dynamic, "/tmp/socket", std::nullopt, "params.listen"},
         {ForwardKind::Dynamic, "0", std::nullopt, "params.listen"},
