@@ -60,8 +60,8 @@ ConnectionMachine::Action ConnectionMachine::on(const Event& event, const Machin
             [&](const LoginFailed& failure) { return on_login_failed(failure.kind, settings, now, unit_random); },
             [&](const MasterDied&) { return on_master_died(settings, now, unit_random); },
             [&](const ProbeBegan&) {
-                // After a failure one may begin late, where the timeout is longer than the interval: the silence meanwhile
-                // counts as if each had begun on time.
+                // After a failure one may begin late, where the timeout is longer than the interval: the silence
+                // meanwhile counts as if each had begun on time.
                 const Instant base = failed_probes_ > 0 ? std::min(probe_at_, now) : now;
                 probe_at_ = base + probe_delay(settings.health_interval, unit_random);
                 return Action::None;

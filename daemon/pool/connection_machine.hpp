@@ -46,7 +46,7 @@ public:
     struct ProbeFailed {
         ProbeLevel level = ProbeLevel::Path;  // the lowest that failed
     };
-    struct WokeUp {};        // the machine slept meanwhile
+    struct WokeUp {};      // the machine slept meanwhile
     struct RestoreAsked {  // an earlier daemon had a master here
         bool held_back = false;
     };

@@ -101,7 +101,10 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
 // Durable: it is carried out when the server is reachable, by whichever daemon.
 api::KillResult Sessions::pending_kill(SessionRecord& record, std::string signal, const std::string& why) {
     log_info(record.view.id, "kill is pending: " + why);
-    record.pending_kill = std::move(signal);
+    // A signal does not take the place of a kill that is asked for already.
+    if (record.pending_kill != "") {
+        record.pending_kill = std::move(signal);
+    }
     registry_.put(record, Durability::Power);
     api::KillResult result;
     result.session = record.view;
@@ -181,15 +184,12 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr reco
     record->signals_sent.insert(signal);
     registry_.put(*record, Durability::Process);
     const auto sent = co_await connection->run(tmux::signal_command(record->place.pane_pid, signal), deadline);
-    if (!sent && sent.error().kind == ErrorKind::ChannelRefused) {
+    if (!sent) {
+        // It may have arrived: once more by itself could be once too often.
         Error error = sent.error();
         error.session = record->view.id;
         error.server = record->view.server.key;
         co_return error;
-    }
-    if (!sent) {
-        // Where the server is out of reach from now on nobody knows whether it arrived: once more is better than never.
-        co_return pending_or_ended(*record, signal, sent.error());
     }
     if (sent->exit_code != 0 && !api::ended(record->view.state)) {
         record->signals_sent.erase(signal);

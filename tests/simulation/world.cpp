@@ -652,7 +652,7 @@ void World::serve(const StreamPtr& stream) {
         return;  // until it is closed
     }
     if (script.starts_with("p=")) {
-        const std::string pid = between(script, "p=", ";");
+        const std::string pid = between(script, "p=", "\n");
         const std::string signal = between(script, "kill -", " ");
         int code = 3;
         for (const Run& run : runs) {

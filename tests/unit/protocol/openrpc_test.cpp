@@ -42,10 +42,12 @@ TEST(OpenRpc, ListsEveryMethodOnce) {
     for (const Json& entry : document()["methods"]) {
         names.insert(entry["name"].get<std::string>());
     }
-    EXPECT_EQ(names, (std::multiset<std::string>{"start", "list",    "get",     "kill",       "wait",        "logs", "forward.add", "forward.list", "forward.remove",
-                                                 "send",  "attach",  "acquire", "release",    "signal",      "exec",
-                                                 "stats", "answer",  "connect", "disconnect", "check",       "contexts",
-                                                 "ping",  "version", "reload",  "shutdown",   "rpc.discover"}));
+    EXPECT_EQ(names,
+              (std::multiset<std::string>{
+                  "start",        "list",           "get",    "kill",     "wait",        "logs",    "forward.add",
+                  "forward.list", "forward.remove", "send",   "attach",   "acquire",     "release", "signal",
+                  "exec",         "stats",          "answer", "connect",  "disconnect",  "check",   "contexts",
+                  "ping",         "version",        "reload", "shutdown", "rpc.discover"}));
 }
 
 TEST(OpenRpc, SaysItsVersionAndTheDaemons) {

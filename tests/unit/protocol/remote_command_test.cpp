@@ -210,17 +210,20 @@ protected:
         EXPECT_EQ(ran.exit_code, 0) << shell;
         EXPECT_EQ(ran.output + ran.errors, "") << shell;
     }
+
+    // The same test may run beside this one, and the script looks at every process of the user.
+    std::string mark_ = "lease-" + std::to_string(::getpid());
 };
 
 TEST_F(SignalExecScript, EndsTheProgramAndTheCodeTellsHow) {
     for (const auto& shell : login_shells()) {
         for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGTERM}) {
             const auto output = pipe();
-            Program program({shell, "-c", exec_command("lease-b", {"sh", "-c", "ulimit -c 0; echo; exec sleep 1000"})},
+            Program program({shell, "-c", exec_command(mark_, {"sh", "-c", "ulimit -c 0; echo; exec sleep 1000"})},
                             environment(shell), output[1].get(), 2);
-            Program other({shell, "-c", exec_command("lease-bb", {"sleep", "1000"})}, environment(shell), 1, 2);
+            Program other({shell, "-c", exec_command(mark_ + "b", {"sleep", "1000"})}, environment(shell), 1, 2);
             read_from(output[0].get(), 1);
-            send(shell, "lease-b", number);
+            send(shell, mark_, number);
             const int status = program.wait();
             EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 128 + number) << shell << ' ' << number;
             EXPECT_TRUE(other.running());
@@ -230,22 +233,21 @@ TEST_F(SignalExecScript, EndsTheProgramAndTheCodeTellsHow) {
 
 TEST_F(SignalExecScript, LeavesItToTheProgramWhatToDo) {
     const auto output = pipe();
-    Program program(
-        {"/bin/sh", "-c", exec_command("lease-b", {"sh", "-c", "trap 'exit 5' INT; echo; sleep 1000; exit 6"})},
-        environment("/bin/sh"), output[1].get(), 2);
+    Program program({"/bin/sh", "-c", exec_command(mark_, {"sh", "-c", "trap 'exit 5' INT; echo; sleep 1000; exit 6"})},
+                    environment("/bin/sh"), output[1].get(), 2);
     read_from(output[0].get(), 1);
-    send("/bin/sh", "lease-b", SIGINT);
+    send("/bin/sh", mark_, SIGINT);
     EXPECT_EQ(WEXITSTATUS(program.wait()), 5);
 }
 
 TEST_F(SignalExecScript, ReachesWhatTheProgramHasStarted) {
-    const auto output = pipe();
-    Program program(
-        {"/bin/sh", "-c",
-         exec_command("lease-b", {"sh", "-c", "trap '' TERM; (trap - TERM; echo; exec sleep 1000); exit 7"})},
-        environment("/bin/sh"), output[1].get(), 2);
+    auto output = pipe();
+    Program program({"/bin/sh", "-c",
+                     exec_command(mark_, {"sh", "-c", "trap '' TERM; (trap - TERM; echo; exec sleep 1000); exit 7"})},
+                    environment("/bin/sh"), output[1].get(), 2);
     read_from(output[0].get(), 1);
-    send("/bin/sh", "lease-b", SIGKILL);
+    output[1].reset();
+    send("/bin/sh", mark_, SIGKILL);
     const int status = program.wait();
     EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     EXPECT_EQ(read_from(output[0].get(), 1), "") << "something still has it open";
@@ -254,20 +256,20 @@ TEST_F(SignalExecScript, ReachesWhatTheProgramHasStarted) {
 // Below a command that sshd was told to force, the group is not the program's own.
 TEST_F(SignalExecScript, LeavesTheLeaderOfItsGroupAlone) {
     const auto output = pipe();
-    Program program({"/bin/sh", "-c", "sh -c \"$LINE\"; exit 9"},
-                    {{"PATH", "/usr/bin:/bin"},
-                     {"LINE", exec_command("lease-b", {"sh", "-c", "echo; exec sleep 1000"}) + "; exit $?"}},
-                    output[1].get(), 2);
+    Program program(
+        {"/bin/sh", "-c", "sh -c \"$LINE\"; exit 9"},
+        {{"PATH", "/usr/bin:/bin"}, {"LINE", exec_command(mark_, {"sh", "-c", "echo; exec sleep 1000"}) + "; exit $?"}},
+        output[1].get(), 2);
     read_from(output[0].get(), 1);
-    send("/bin/sh", "lease-b", SIGTERM);
+    send("/bin/sh", mark_, SIGTERM);
     EXPECT_EQ(WEXITSTATUS(program.wait()), 9);
 }
 
 TEST_F(SignalExecScript, WaitsForAProgramThatIsBeingStarted) {
-    const std::string script = for_any_shell(signal_exec_script("lease-b", SIGTERM));
+    const std::string script = for_any_shell(signal_exec_script(mark_, SIGTERM));
     Program sender({"/bin/sh", "-c", script}, environment("/bin/sh"), 1, 2);
     EXPECT_TRUE(sender.running());
-    Program program({"/bin/sh", "-c", exec_command("lease-b", {"sleep", "1000"})}, environment("/bin/sh"), 1, 2);
+    Program program({"/bin/sh", "-c", exec_command(mark_, {"sleep", "1000"})}, environment("/bin/sh"), 1, 2);
     EXPECT_NE(program.wait(), 0);
     EXPECT_EQ(sender.wait(), 0);
 }
