@@ -44,8 +44,11 @@ public:
 
 private:
     struct EndNotice {
-        Event& ended;
+        explicit EndNotice(Event& event) : ended(event) {}
         ~EndNotice() { ended.notify_all(); }
+        EndNotice(const EndNotice&) = delete;
+        EndNotice& operator=(const EndNotice&) = delete;
+        Event& ended;
     };
     struct Held {
         Connection* connection = nullptr;
