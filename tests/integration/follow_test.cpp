@@ -25,7 +25,7 @@ std::string numbered(int from, int to) {
 // A session whose program runs each line of shell that the test gives it.
 class Shell {
 public:
-    explicit Shell(World& world, const std::string& name = "input") : world_(world), input_(world.dir / name) {
+    explicit Shell(World& world, const std::string& name = "input") : input_(world.dir / name) {
         id = world.start_id(
             "server-1",
             {"sh", "-c", R"(mkfifo "$0"; exec 3<>"$0"; while read -r line <&3; do eval "$line"; done)", input_});
@@ -36,7 +36,6 @@ public:
     std::string id;
 
 private:
-    World& world_;
     std::string input_;
 };
 
