@@ -66,13 +66,17 @@ asio::awaitable<Result<mux::Reply>> MuxConnection::receive() {
     }
 }
 
-asio::awaitable<Result<pid_t>> MuxConnection::alive() {
-    const auto id = next_request_++;
-    const auto sent = co_await send(mux::alive_check(id));
+asio::awaitable<Result<mux::Reply>> MuxConnection::ask(std::string packet) {
+    const auto sent = co_await send(std::move(packet));
     if (!sent) {
         co_return sent.error();
     }
-    auto reply = co_await receive();
+    co_return co_await receive();
+}
+
+asio::awaitable<Result<pid_t>> MuxConnection::alive() {
+    const auto id = next_request_++;
+    auto reply = co_await ask(mux::alive_check(id));
     if (!reply) {
         co_return std::move(reply).error();
     }
@@ -85,11 +89,7 @@ asio::awaitable<Result<pid_t>> MuxConnection::alive() {
 
 asio::awaitable<Result<void>> MuxConnection::stop_listening() {
     const auto id = next_request_++;
-    const auto sent = co_await send(mux::stop_listening(id));
-    if (!sent) {
-        co_return sent.error();
-    }
-    auto reply = co_await receive();
+    auto reply = co_await ask(mux::stop_listening(id));
     if (!reply) {
         co_return std::move(reply).error();
     }
@@ -149,11 +149,7 @@ asio::awaitable<Result<void>> MuxConnection::new_session(mux::NewSession session
 
 asio::awaitable<Result<int>> MuxConnection::open_forward(mux::Forward forward) {
     const auto id = next_request_++;
-    const auto sent = co_await send(mux::open_forward(id, forward));
-    if (!sent) {
-        co_return sent.error();
-    }
-    auto reply = co_await receive();
+    auto reply = co_await ask(mux::open_forward(id, forward));
     if (!reply) {
         co_return std::move(reply).error();
     }
@@ -172,11 +168,7 @@ asio::awaitable<Result<int>> MuxConnection::open_forward(mux::Forward forward) {
 
 asio::awaitable<Result<void>> MuxConnection::close_forward(mux::Forward forward) {
     const auto id = next_request_++;
-    const auto sent = co_await send(mux::close_forward(id, forward));
-    if (!sent) {
-        co_return sent.error();
-    }
-    auto reply = co_await receive();
+    auto reply = co_await ask(mux::close_forward(id, forward));
     if (!reply) {
         co_return std::move(reply).error();
     }

@@ -43,6 +43,9 @@ public:
     void close();
 
 private:
+    // A packet and the reply to it.
+    asio::awaitable<Result<mux::Reply>> ask(std::string packet);
+
     asio::local::stream_protocol::socket socket_;
     mux::PacketReader reader_;
     std::uint32_t next_request_ = 1;
