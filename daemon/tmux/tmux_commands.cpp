@@ -136,8 +136,18 @@ std::string remove_spare_if_there(const Ownership& ownership) {
            quote(remove_spare_command(ownership));
 }
 
-// Of every daemon that uses this tmux: it does the same for all of them.
-constexpr int kCollectHook = 7263;
+// While nobody of ours is there to ask, tmux itself looks every two seconds for ends whose status it missed, as
+// collect_status_command() says: the time of an end is that of its status.
+std::string collect_later(const std::string& keeper) {
+    return "run-shell -bC -d 2 -t " + quote(keeper) + " '#{@cmssh_collect}'";
+}
+
+std::string collect_while_detached(const std::string& keeper) {
+    return "if-shell -F -t " + quote(keeper) +
+           " '#{==:#{session_attached},0}' { "
+           "if-shell -F '#{m:*x*,#{S:#{W:#{P:#{?pane_dead,#{?pane_dead_time,,x},}}}}}' { " +
+           collect_status_command() + " } ; " + collect_later(keeper) + " }";
+}
 
 // What a pane gets from tmux's options when it is made.
 constexpr std::string_view kOptionsOfPanes = "#{default-shell} #{default-terminal}";
@@ -299,16 +309,13 @@ std::vector<std::string> setup_commands(const SessionsConfig& config, const Owne
         // The name of a window whose program ended changes, which tmux 3.2 and 3.3 announce within half a second.
         "set-option -wg automatic-rename on",
         "set-option -wg automatic-rename-format '#{?pane_dead,dead,#{session_name}}'",
-        // Also while nobody is there to ask: the time of an end is that of its status. What of several that end
-        // together is overlooked, as collect_status_command() says, the second child's end brings.
-        "set-hook -g " + quote("window-renamed[" + std::to_string(kCollectHook) + ']') + ' ' +
-            quote("if-shell -F '#{&&:#{pane_dead},#{m:sess-*,#{session_name}}}' { " + collect_status_command() +
-                  " ; run-shell -b 'sleep 1' }"),
         "set-option -t " + quote(keeper) + " @cmssh_owner " + quote(ownership.owner),
         // A spare session is of no use to anybody else: whatever ends our client, tmux lets go of it.
         remove_spare_command(ownership),
+        "set-option -t " + quote(keeper) + " @cmssh_collect " + quote(collect_while_detached(keeper)),
         "set-hook -t " + quote(keeper) + " client-detached " +
-            quote(remove_spare_if_there(ownership) + " ; set-hook -gu " + environment_hook(ownership)),
+            quote(remove_spare_if_there(ownership) + " ; set-hook -gu " + environment_hook(ownership) + " ; " +
+                  collect_later(keeper)),
         // It has the environment of when it was made.
         "set-hook -g " + environment_hook(ownership) + ' ' + quote(remove_spare_if_there(ownership)),
         // One line a second at most, and only when the set of dead panes changed.

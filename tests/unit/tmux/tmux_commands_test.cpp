@@ -202,7 +202,7 @@ TEST(SetUp, KnowsWhatNeedsOurClientToBeAttached) {
         EXPECT_EQ(needs_keeper(command), about_it) << command;
         needing += about_it ? 1 : 0;
     }
-    EXPECT_EQ(needing, 3);
+    EXPECT_EQ(needing, 4);
 }
 
 TEST(TakeOver, IsOneLineThatTmuxExpandsNothingOf) {
