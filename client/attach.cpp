@@ -14,8 +14,8 @@
 
 #include "client/call.hpp"
 #include "client/interrupt.hpp"
+#include "client/login_call.hpp"
 #include "client/output.hpp"
-#include "client/prompt.hpp"
 #include "client/terminal.hpp"
 #include "client/verbs.hpp"
 #include "protocol/names.hpp"
@@ -123,26 +123,12 @@ std::optional<CallError> Attachment::ask_way() {
     if (auto failure = reach_daemon()) {
         return failure;
     }
-    Json params = {
-        {"session", session_}, {"read_only", typing_ == Typing::IsIgnored}, {"interactive", person_is_there()}};
-    if (const std::string agent = variable("SSH_AUTH_SOCK"); !agent.empty()) {
-        params["auth_sock"] = agent;
-    }
+    Json params = {{"session", session_}, {"read_only", typing_ == Typing::IsIgnored}};
+    add_login_params(params);
     if (refused_) {
         params["refused"] = *refused_;
     }
-    StatusLine status;
-    client_->on_idle([&status] { status.tick(); });
-    answer_prompts(*client_, &status);
-    auto outcome = call<api::AttachResult>(*client_, "attach", std::move(params), deadline_, [&](const Json& progress) {
-        if (auto told = api::read<api::Progress>(progress)) {
-            std::replace(told->phase.begin(), told->phase.end(), '_', ' ');
-            status.set(told->ctx + ": " + told->phase);
-        }
-    });
-    status.clear();
-    client_->on_idle({});
-    client_->set_questioner(nullptr);
+    auto outcome = call_with_login<api::AttachResult>(*client_, "attach", std::move(params), deadline_);
     if (auto* failure = std::get_if<CallError>(&outcome)) {
         if (failure->exit_code == exit_code::kNoDaemon) {
             client_.reset();

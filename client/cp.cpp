@@ -20,6 +20,7 @@ extern "C" {
 #include "client/call.hpp"
 #include "client/cp_operand.hpp"
 #include "client/interrupt.hpp"
+#include "client/login_call.hpp"
 #include "client/output.hpp"
 #include "client/scp_channel.hpp"
 #include "client/verbs.hpp"
@@ -66,16 +67,7 @@ private:
 };
 
 bool CopyLease::acquire() {
-    StatusLine line;
-    client_.on_idle([&line] { line.tick(); });
-    auto outcome =
-        call<api::AcquireResult>(client_, "acquire", params_, deadline_of(global_), [&line](const Json& json) {
-            if (const auto progress = api::read<api::Progress>(json)) {
-                line.set(progress->ctx + ": connecting to " + progress->server);
-            }
-        });
-    line.clear();
-    client_.on_idle({});
+    auto outcome = call_with_login<api::AcquireResult>(client_, "acquire", params_, deadline_of(global_));
     params_.erase("refused");
     if (const auto* failed = std::get_if<CallError>(&outcome)) {
         failure_ = print_error(global_, *failed);
@@ -201,9 +193,7 @@ int serve_scp(pid_t scp, int socket, CopyLease& lease) {
 
 Json acquire_params(const std::string& ctx) {
     Json params = {{"ctx", ctx}};
-    if (const char* auth_sock = std::getenv("SSH_AUTH_SOCK"); auth_sock != nullptr && *auth_sock != '\0') {
-        params["auth_sock"] = auth_sock;
-    }
+    add_login_params(params);
     return params;
 }
 

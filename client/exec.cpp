@@ -12,9 +12,9 @@
 #include "client/call.hpp"
 #include "client/given_context.hpp"
 #include "client/interrupt.hpp"
+#include "client/login_call.hpp"
 #include "client/mux_session.hpp"
 #include "client/output.hpp"
-#include "client/prompt.hpp"
 #include "client/terminal.hpp"
 #include "client/verbs.hpp"
 #include "protocol/names.hpp"
@@ -219,32 +219,12 @@ int print_failure(const GlobalOptions& global, const CallError& failure) {
 }
 
 Json acquire_params(const ExecOptions& options, bool terminal) {
-    Json params = {{"hang_up", !terminal}, {"interactive", person_is_there()}};
+    Json params = {{"hang_up", !terminal}};
+    add_login_params(params);
     if (options.ctx) {
         params["ctx"] = *options.ctx;
     }
-    if (const auto auth_sock = environment_value("SSH_AUTH_SOCK")) {
-        params["auth_sock"] = *auth_sock;
-    }
     return params;
-}
-
-Outcome<api::AcquireResult> acquire(const GlobalOptions& global, RpcClient& client, const Json& params,
-                                    std::optional<Instant> deadline) {
-    StatusLine status;
-    client.on_idle([&status] { status.tick(); });
-    answer_prompts(client, &status);
-    // Only where a person looks: standard error is the command's.
-    const bool tells = !global.quiet && ::isatty(STDERR_FILENO) != 0;
-    auto outcome = call<api::AcquireResult>(client, "acquire", params, deadline, [&](const Json& json) {
-        const auto progress = api::read<api::Progress>(json);
-        if (tells && progress) {
-            status.set(progress->ctx + ": " + progress->phase + " (" + progress->server + ')');
-        }
-    });
-    client.on_idle({});
-    client.set_questioner(nullptr);
-    return outcome;
 }
 
 // What a session that could not be opened is to the caller.
@@ -292,7 +272,9 @@ int exec(const GlobalOptions& global, ExecOptions options) {
     Json params = acquire_params(options, terminal);
     const StreamFlags as_they_were;
     for (;;) {
-        auto outcome = acquire(global, client, params, deadline);
+        // Only where a person looks: standard error is the command's.
+        const bool tells = !global.quiet && ::isatty(STDERR_FILENO) != 0;
+        auto outcome = call_with_login<api::AcquireResult>(client, "acquire", params, deadline, tells);
         if (const auto* failure = std::get_if<CallError>(&outcome)) {
             const int code = print_failure(global, *failure);
             if (!options.ctx && failure->error.kind == ErrorKind::InvalidParams && !global.json) {

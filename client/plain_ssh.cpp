@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "client/call.hpp"
+#include "client/given_context.hpp"
 #include "client/output.hpp"
 #include "client/ssh_command_line.hpp"
 #include "client/verbs.hpp"
@@ -269,8 +270,8 @@ int ssh_lease(const GlobalOptions& global, const std::string& directory) {
                    {"link", wanted->link},
                    {"settings", wanted->settings},
                    {"channel", !line->forwards_stdio}};
-    if (const char* auth_sock = std::getenv("SSH_AUTH_SOCK"); auth_sock != nullptr && *auth_sock != '\0') {
-        params["auth_sock"] = auth_sock;
+    if (const auto auth_sock = environment_value("SSH_AUTH_SOCK")) {
+        params["auth_sock"] = *auth_sock;
     }
     const auto answer = daemon.call("acquire", std::move(params), deadline);
     return std::holds_alternative<Json>(answer) ? exit_code::kOk : exit_code::kFailed;

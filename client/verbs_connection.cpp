@@ -7,8 +7,8 @@
 
 #include "client/call.hpp"
 #include "client/interrupt.hpp"
+#include "client/login_call.hpp"
 #include "client/output.hpp"
-#include "client/prompt.hpp"
 #include "client/verbs.hpp"
 #include "protocol/names.hpp"
 
@@ -171,9 +171,7 @@ int check(const GlobalOptions& global, const std::optional<std::string>& ctx) {
 
 int connect(const GlobalOptions& global, const std::string& ctx) {
     Json params = {{"ctx", ctx}};
-    if (const char* auth_sock = std::getenv("SSH_AUTH_SOCK"); auth_sock != nullptr && *auth_sock != '\0') {
-        params["auth_sock"] = auth_sock;
-    }
+    add_login_params(params);
     const auto deadline = deadline_of(global);
     catch_interrupts();
     auto connected = RpcClient::connect(global, deadline);
@@ -181,17 +179,7 @@ int connect(const GlobalOptions& global, const std::string& ctx) {
         return print_error(global, *failure);
     }
     RpcClient& client = std::get<RpcClient>(connected);
-    StatusLine line;
-    client.on_idle([&line] { line.tick(); });
-    params["interactive"] = person_is_there();
-    answer_prompts(client, &line);
-    const auto outcome =
-        call<api::ConnectResult>(client, "connect", std::move(params), deadline, [&line](const Json& progress) {
-            if (const auto read = api::read<api::Progress>(progress)) {
-                line.set(read->ctx + ": connecting to " + read->server);
-            }
-        });
-    line.clear();
+    const auto outcome = call_with_login<api::ConnectResult>(client, "connect", std::move(params), deadline);
     if (const auto* failure = std::get_if<CallError>(&outcome)) {
         return print_error(global, *failure);
     }

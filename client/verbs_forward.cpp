@@ -2,7 +2,9 @@
 #include <cstdlib>
 
 #include "client/call.hpp"
+#include "client/given_context.hpp"
 #include "client/interrupt.hpp"
+#include "client/login_call.hpp"
 #include "client/output.hpp"
 #include "client/verbs.hpp"
 #include "protocol/forward_spec.hpp"
@@ -21,12 +23,10 @@ Json add_params(const ForwardOptions& options, api::ForwardKind kind, const Forw
     put("target", words.target);
     put("ctx", options.ctx);
     put("session", options.session);
-    for (const auto& [variable, name] : {std::pair("CMSSH_CTX", "ctx"), std::pair("SSH_AUTH_SOCK", "auth_sock")}) {
-        const char* value = std::getenv(variable);
-        if (!params.contains(name) && value != nullptr && *value != '\0') {
-            params[name] = value;
-        }
+    if (!options.ctx) {
+        put("ctx", environment_value("CMSSH_CTX"));
     }
+    add_login_params(params);
     return params;
 }
 
@@ -147,17 +147,9 @@ int add_forwards(const GlobalOptions& global, const ForwardOptions& options) {
         return print_error(global, *failure);
     }
     RpcClient& client = std::get<RpcClient>(connected);
-    StatusLine line;
-    client.on_idle([&line] { line.tick(); });
     Json added = Json::array();
     for (Json& params : calls) {
-        const auto outcome =
-            call<api::ForwardResult>(client, "forward.add", std::move(params), deadline, [&line](const Json& progress) {
-                if (const auto read = api::read<api::Progress>(progress)) {
-                    line.set(read->ctx + ": connecting to " + read->server);
-                }
-            });
-        line.clear();
+        const auto outcome = call_with_login<api::ForwardResult>(client, "forward.add", std::move(params), deadline);
         if (const auto* failure = std::get_if<CallError>(&outcome)) {
             return print_error(global, *failure);
         }

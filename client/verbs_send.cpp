@@ -7,6 +7,7 @@
 
 #include "client/call.hpp"
 #include "client/interrupt.hpp"
+#include "client/login_call.hpp"
 #include "client/output.hpp"
 #include "client/verbs.hpp"
 #include "protocol/names.hpp"
@@ -44,6 +45,7 @@ std::variant<std::string, CallError> read_standard_input() {
 int send(const GlobalOptions& global, const SendOptions& options) {
     catch_interrupts();
     Json params = {{"session", options.session}, {"keys", options.keys}, {"enter", options.enter}};
+    add_login_params(params);
     if (options.text) {
         const bool piped = *options.text == "-";
         auto text = piped ? read_standard_input() : std::variant<std::string, CallError>(*options.text);
@@ -64,14 +66,7 @@ int send(const GlobalOptions& global, const SendOptions& options) {
         return print_error(global, *failure);
     }
     RpcClient& client = std::get<RpcClient>(connected);
-    StatusLine status;
-    client.on_idle([&status] { status.tick(); });
-    const auto outcome = call<api::Empty>(client, "send", std::move(params), deadline, [&status](const Json& progress) {
-        if (const auto read = api::read<api::Progress>(progress)) {
-            status.set(read->ctx + ": " + read->phase);
-        }
-    });
-    status.clear();
+    const auto outcome = call_with_login<api::Empty>(client, "send", std::move(params), deadline);
     if (const auto* failure = std::get_if<CallError>(&outcome)) {
         return print_error(global, *failure);
     }

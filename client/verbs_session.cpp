@@ -13,6 +13,7 @@
 #include "client/follow.hpp"
 #include "client/given_context.hpp"
 #include "client/interrupt.hpp"
+#include "client/login_call.hpp"
 #include "client/output.hpp"
 #include "client/patient_client.hpp"
 #include "client/prompt.hpp"
@@ -81,12 +82,11 @@ std::optional<Json> start_params(const StartOptions& options) {
     put("ctx", options.ctx);
     put("name", options.name);
     put("cwd", options.cwd);
-    put("auth_sock", environment_value("SSH_AUTH_SOCK"));
     if (const auto size = terminal_size()) {
         params["size"] = {{"cols", size->cols}, {"rows", size->rows}};
     }
     params["request_id"] = random_request_id();
-    params["interactive"] = person_is_there();
+    add_login_params(params);
     return params;
 }
 
@@ -375,7 +375,8 @@ int logs(const GlobalOptions& global, const LogsOptions& options) {
     if (options.lines) {
         params["lines"] = *options.lines;
     }
-    const auto outcome = call<api::LogsResult>(global, "logs", std::move(params));
+    add_login_params(params);
+    const auto outcome = call_with_login<api::LogsResult>(global, "logs", std::move(params));
     if (const auto* failure = std::get_if<CallError>(&outcome)) {
         return print_error(global, *failure);
     }
@@ -407,7 +408,8 @@ int kill(const GlobalOptions& global, const KillOptions& options) {
         if (options.signal) {
             params["signal"] = *options.signal;
         }
-        auto outcome = call<api::KillResult>(client, "kill", std::move(params), deadline);
+        add_login_params(params);
+        auto outcome = call_with_login<api::KillResult>(client, "kill", std::move(params), deadline);
         if (const auto* failure = std::get_if<CallError>(&outcome)) {
             const int code = print_error(global, *failure);
             first_failure = first_failure == exit_code::kOk ? code : first_failure;

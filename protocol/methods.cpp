@@ -303,7 +303,9 @@ struct Fields<KillParams> {
         field("signal", &KillParams::signal,
               "TERM, SIGTERM or 15: to the foreground process group; absent: the session is ended"),
         field("forget", &KillParams::forget, "for a server that will not come back: lost without asking it")
-            .defaulted());
+            .defaulted(),
+        field("auth_sock", &KillParams::auth_sock, kAuthSockDoc),
+        field("interactive", &KillParams::interactive, kInteractiveDoc).defaulted());
 };
 
 template <>
@@ -339,7 +341,9 @@ struct Fields<LogsParams> {
         field("wait_ms", &LogsParams::wait_ms,
               "complete lines only; with since, waits so long until there are some, or the session ends "
               "or gets out of reach")
-            .at_least(0));
+            .at_least(0),
+        field("auth_sock", &LogsParams::auth_sock, kAuthSockDoc),
+        field("interactive", &LogsParams::interactive, kInteractiveDoc).defaulted());
 };
 
 template <>
@@ -362,7 +366,9 @@ struct Fields<SendParams> {
         std::make_tuple(field("session", &SendParams::session, kSessionDoc),
                         field("text", &SendParams::text, "typed or pasted byte for byte"),
                         field("keys", &SendParams::keys, "tmux key names, before the text").defaulted(),
-                        field("enter", &SendParams::enter, "press Enter behind the text").defaulted());
+                        field("enter", &SendParams::enter, "press Enter behind the text").defaulted(),
+                        field("auth_sock", &SendParams::auth_sock, kAuthSockDoc),
+                        field("interactive", &SendParams::interactive, kInteractiveDoc).defaulted());
 };
 
 template <>

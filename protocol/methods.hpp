@@ -155,6 +155,8 @@ struct KillParams {
     std::string session;
     std::optional<std::string> signal;  // "TERM", "SIGTERM" or "15"
     bool forget = false;
+    std::optional<std::string> auth_sock;
+    bool interactive = false;
 };
 struct KillResult {
     Session session;
@@ -172,6 +174,8 @@ struct LogsParams {
     std::optional<std::string> since;  // a cursor of an earlier answer
     bool escapes = false;
     std::optional<std::int64_t> wait_ms;
+    std::optional<std::string> auth_sock;
+    bool interactive = false;
 };
 struct LogsResult {
     std::string text;
@@ -186,6 +190,8 @@ struct SendParams {
     std::optional<std::string> text;
     std::vector<std::string> keys;  // as tmux names them: "C-c", "Enter"
     bool enter = true;              // behind the text
+    std::optional<std::string> auth_sock;
+    bool interactive = false;
 };
 
 struct AttachParams {

@@ -258,11 +258,8 @@ asio::awaitable<Result<Json>> Handlers::connect(Call call) {
         co_return std::move(found).error();
     }
     Connection& connection = *found->connection;
-    Connection::Want want;
-    want.auth_sock = params->auth_sock;
-    want.person = params->interactive ? person_of(call.caller, found->context.name) : nullptr;
-    want.progress = [progress = call.caller.progress, ctx = found->context.name,
-                     server = connection.key_text()](std::string_view phase) { progress(ctx, server, phase); };
+    auto want = want_of(call.caller, found->context.name, connection.key_text(), std::move(params->auth_sock),
+                        params->interactive);
     auto ready = co_await connection.ensure_up(std::move(want));
     if (!ready) {
         Error error = std::move(ready).error();

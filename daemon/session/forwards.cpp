@@ -148,10 +148,7 @@ asio::awaitable<Result<void>> Forwards::connect(RecordPtr record, const api::For
     // From here on nobody else gets the place where it listens.
     records_.push_back(record);
     record->hold = Hold(connection, HoldKind::Lease);
-    Connection::Want want;
-    want.auth_sock = params.auth_sock;
-    want.progress = [progress = caller.progress, ctx = record->view.ctx,
-                     server = connection.key_text()](std::string_view phase) { progress(ctx, server, phase); };
+    auto want = want_of(caller, record->view.ctx, connection.key_text(), params.auth_sock, params.interactive);
     const auto ready = co_await connection.ensure_up(std::move(want));
     auto made = ready ? Result<void>() : Result<void>(ready.error());
     if (made) {

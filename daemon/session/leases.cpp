@@ -7,19 +7,6 @@
 namespace cmssh {
 namespace {
 
-// Others may have every channel of a connection for hours: whoever waits this long for one is told.
-constexpr Duration kQueueDeadline = std::chrono::minutes(5);
-
-Connection::Want want_of(const Sessions::Found& found, std::optional<std::string> auth_sock, bool interactive,
-                         const Caller& caller) {
-    Connection::Want want;
-    want.auth_sock = std::move(auth_sock);
-    want.person = interactive ? person_of(caller, found.context.name) : nullptr;
-    want.progress = [progress = caller.progress, ctx = found.context.name,
-                     server = found.connection->key_text()](std::string_view phase) { progress(ctx, server, phase); };
-    return want;
-}
-
 Error not_yours(const std::string& id) {
     return Error{.kind = ErrorKind::InvalidParams,
                  .message = printable(id) + " is no lease of this client",
@@ -47,7 +34,7 @@ asio::awaitable<Result<api::AcquireResult>> Leases::acquire(api::AcquireParams p
         co_return std::move(found).error();
     }
     Connection& connection = *found->connection;
-    auto want = want_of(*found, params.auth_sock, params.interactive, caller);
+    auto want = want_of(caller, found->context.name, connection.key_text(), params.auth_sock, params.interactive);
     want.tmux = !params.pid.has_value();
     auto id = co_await grant(*found, params, std::move(want), std::move(caller));
     if (!id) {
@@ -64,11 +51,13 @@ asio::awaitable<Result<api::AcquireResult>> Leases::acquire(api::AcquireParams p
 }
 
 asio::awaitable<Result<api::AttachResult>> Leases::attach(api::AttachParams params, Caller caller) {
-    auto found = co_await sessions_.find_running(std::move(params.session), params.auth_sock, caller);
+    auto found =
+        co_await sessions_.find_running(std::move(params.session), params.auth_sock, params.interactive, caller);
     if (!found) {
         co_return std::move(found).error();
     }
-    auto want = want_of(found->server, std::move(params.auth_sock), params.interactive, caller);
+    auto want =
+        want_of(caller, found->view.ctx, found->view.server.key, std::move(params.auth_sock), params.interactive);
     api::AcquireParams lease;
     lease.refused = std::move(params.refused);
     auto id = co_await grant(found->server, lease, std::move(want), std::move(caller));

@@ -18,6 +18,9 @@ namespace cmssh {
 
 class Leases {
 public:
+    // Others may have every channel of a connection for hours: whoever waits this long for one is told.
+    static constexpr Duration kQueueDeadline = std::chrono::minutes(5);
+
     // links_directory: see ControlLinks.
     Leases(asio::any_io_executor executor, Clock& clock, const Config& config, Sessions& sessions,
            std::string links_directory);

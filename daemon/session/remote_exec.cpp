@@ -17,8 +17,6 @@
 namespace cmssh {
 namespace {
 
-// As for a lease (leases.cpp).
-constexpr Duration kQueueDeadline = std::chrono::minutes(5);
 // The server confirms a channel before it starts anything on it.
 constexpr Duration kOpenDeadline = std::chrono::seconds(30);
 constexpr Duration kSignalDeadline = std::chrono::seconds(15);
@@ -163,13 +161,9 @@ asio::awaitable<Result<api::ExecResult>> RemoteExec::exec(api::ExecParams params
         error.server = server;
         return error;
     };
-    Connection::Want want;
-    want.auth_sock = params.auth_sock;
-    want.person = params.interactive ? person_of(caller, found->context.name) : nullptr;
-    want.progress = [progress = caller.progress, ctx = found->context.name,
-                     server = connection.key_text()](std::string_view phase) { progress(ctx, server, phase); };
+    auto want = want_of(caller, found->context.name, connection.key_text(), params.auth_sock, params.interactive);
     ChannelBudget::Patience patience;
-    patience.deadline = std::min(deadline, clock_.now() + config_.pool.connect_timeout + kQueueDeadline);
+    patience.deadline = std::min(deadline, clock_.now() + config_.pool.connect_timeout + Leases::kQueueDeadline);
     patience.gone_event = caller.gone_event;
     patience.gone = caller.gone;
     auto lease = co_await connection.lease(want, patience);

@@ -29,7 +29,7 @@ Error ended_error(const SessionRecord& record) {
 
 asio::awaitable<Result<Sessions::FoundSession>> Sessions::find_running(std::string word,
                                                                        std::optional<std::string> auth_sock,
-                                                                       Caller caller) {
+                                                                       bool interactive, Caller caller) {
     auto found = table_.find(word);
     if (!found) {
         co_return std::move(found).error();
@@ -53,10 +53,7 @@ asio::awaitable<Result<Sessions::FoundSession>> Sessions::find_running(std::stri
     result.server.context.name = view.ctx;
     result.server.connection = ConnectionUse(*record->connection);
     Connection& connection = *result.server.connection;
-    Connection::Want want;
-    want.auth_sock = std::move(auth_sock);
-    want.progress = [progress = caller.progress, ctx = view.ctx,
-                     server = connection.key_text()](std::string_view phase) { progress(ctx, server, phase); };
+    auto want = want_of(caller, view.ctx, connection.key_text(), std::move(auth_sock), interactive);
     const auto ready = co_await connection.ensure_tmux(std::move(want));
     if (!ready && !api::ended(view.state)) {
         co_return told_of(*record, ready.error());

@@ -81,9 +81,8 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
         co_return pending_kill(*record, params.signal.value_or(""), "its server is not known any more");
     }
     ConnectionUse connection(*record->connection);
-    Connection::Want want;
-    want.progress = [progress = caller.progress, ctx = record->view.ctx,
-                     server = record->view.server.key](std::string_view phase) { progress(ctx, server, phase); };
+    auto want =
+        want_of(caller, record->view.ctx, record->view.server.key, std::move(params.auth_sock), params.interactive);
     const auto ready = co_await connection->ensure_tmux(std::move(want));
     if (api::ended(record->view.state)) {
         result.session = record->view;

@@ -173,7 +173,9 @@ asio::awaitable<Result<api::LogsResult>> Sessions::logs(api::LogsParams params, 
         }
         if (!follower) {
             const ConnectionUse connection(*record->connection);
-            const auto ready = co_await reach(record, connection, caller);
+            auto want =
+                want_of(caller, record->view.ctx, record->view.server.key, params.auth_sock, params.interactive);
+            const auto ready = co_await reach(record, connection, std::move(want));
             if (api::ended(record->view.state)) {
                 break;
             }

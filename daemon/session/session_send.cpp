@@ -89,10 +89,7 @@ Error has_ended(const SessionRecord& record) {
 }  // namespace
 
 asio::awaitable<Result<TmuxChannel*>> Sessions::reach(RecordPtr record, const ConnectionUse& connection,
-                                                      Caller caller) {
-    Connection::Want want;
-    want.progress = [progress = caller.progress, ctx = record->view.ctx,
-                     server = record->view.server.key](std::string_view phase) { progress(ctx, server, phase); };
+                                                      Connection::Want want) {
     auto ready = co_await connection->ensure_tmux(std::move(want));
     if (!ready) {
         co_return about(*record, std::move(ready).error());
@@ -145,7 +142,9 @@ asio::awaitable<Result<api::Empty>> Sessions::type(RecordPtr record, api::SendPa
                                        .message = "the server of " + record->view.id + " is not known any more"});
     }
     const ConnectionUse connection(*record->connection);
-    const auto channel = co_await reach(record, connection, caller);
+    auto want =
+        want_of(caller, record->view.ctx, record->view.server.key, std::move(params.auth_sock), params.interactive);
+    const auto channel = co_await reach(record, connection, std::move(want));
     if (api::ended(record->view.state)) {
         co_return has_ended(*record);
     }

@@ -209,11 +209,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr recor
     }
     session.env.erase("CMSSH_SESSION");  // of a context
     session.env.erase("CMSSH_SESSION_CTX");
-    Connection::Want want;
-    want.auth_sock = params.auth_sock;
-    want.person = params.interactive ? person_of(caller, record->view.ctx) : nullptr;
-    want.progress = [progress = caller.progress, ctx = record->view.ctx,
-                     server = record->view.server.key](std::string_view phase) { progress(ctx, server, phase); };
+    auto want = want_of(caller, record->view.ctx, record->view.server.key, params.auth_sock, params.interactive);
     auto started = co_await start_on(record, std::move(session), std::move(want), tried, std::move(caller));
     record->being_started = false;
     if (!started) {

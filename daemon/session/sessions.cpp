@@ -27,6 +27,9 @@ std::string Sessions::now_text() const {
     return format_time(clock_.wall_ms());
 }
 
+namespace {
+
+// Whom ssh may ask for a call that says that a person is there; nullptr where nobody waits for its answer.
 std::shared_ptr<Person> person_of(const Caller& caller, std::string ctx) {
     if (!caller.wants_answer || !caller.notify) {
         return nullptr;
@@ -38,6 +41,19 @@ std::shared_ptr<Person> person_of(const Caller& caller, std::string ctx) {
     person->gone_event = caller.gone_event;
     person->show = [notify = caller.notify](const api::Prompt& prompt) { notify("prompt", api::write(prompt)); };
     return person;
+}
+
+}  // namespace
+
+Connection::Want want_of(const Caller& caller, const std::string& ctx, const std::string& server_key,
+                         std::optional<std::string> auth_sock, bool interactive) {
+    Connection::Want want;
+    want.auth_sock = std::move(auth_sock);
+    want.person = interactive ? person_of(caller, ctx) : nullptr;
+    want.progress = [progress = caller.progress, ctx, server_key](std::string_view phase) {
+        progress(ctx, server_key, phase);
+    };
+    return want;
 }
 
 asio::awaitable<Result<Sessions::Found>> Sessions::find_connection(std::optional<std::string> ctx) {

@@ -33,8 +33,10 @@ struct Caller {
     std::function<void(std::string_view method, Json params)> notify;
 };
 
-// The person behind a call with `interactive: true`, for Connection::Want. nullptr where no answer could come.
-[[nodiscard]] std::shared_ptr<Person> person_of(const Caller& caller, std::string ctx);
+// What a call wants of a connection: its progress goes to the caller, and so do ssh's questions where `interactive`
+// says that a person is there and an answer could come.
+[[nodiscard]] Connection::Want want_of(const Caller& caller, const std::string& ctx, const std::string& server_key,
+                                       std::optional<std::string> auth_sock = std::nullopt, bool interactive = false);
 
 class Sessions final : public ConnectionObserver {
 public:
@@ -85,7 +87,7 @@ public:
     };
     // A session that runs, and its server, whose tmux can be asked. SessionEnded for one that has ended.
     asio::awaitable<Result<FoundSession>> find_running(std::string word, std::optional<std::string> auth_sock,
-                                                       Caller caller);
+                                                       bool interactive, Caller caller);
 
     [[nodiscard]] const SessionTable& table() const { return table_; }
     // Every wait ends with ShuttingDown.
@@ -158,7 +160,8 @@ private:
     asio::awaitable<void> settle(RecordPtr record);
 
     // Where its server's tmux can be asked; brings the connection up. The error names session and server.
-    asio::awaitable<Result<TmuxChannel*>> reach(RecordPtr record, const ConnectionUse& connection, Caller caller);
+    asio::awaitable<Result<TmuxChannel*>> reach(RecordPtr record, const ConnectionUse& connection,
+                                                Connection::Want want);
     // `near`: the state of the pane, a moment ago.
     asio::awaitable<Result<api::LogsResult>> read_log(RecordPtr record, ConnectionUse connection,
                                                       api::LogsParams params, std::optional<LogCursor> since,

@@ -25,7 +25,8 @@ using testing::IsEmpty;
 using testing::Not;
 
 const Words kLong = {"sleep", "1000"};
-const std::string kPassphrase = "correct horse";
+// Of this process alone: other tests' ssh-keygen has theirs in its arguments.
+const std::string kPassphrase = "correct horse " + std::to_string(::getpid());
 const std::string kOtherUser = "cmtest";
 
 int connect(RpcClient& client, const std::string& ctx, bool interactive = true) {
@@ -539,6 +540,37 @@ TEST_F(Passphrase, IsAskedForByAStartFromATerminal) {
     terminal.wait_for("sess-");
     EXPECT_EQ(terminal.wait(), 0) << terminal.shown();
     EXPECT_EQ(world.list().size(), 1U);
+}
+
+TEST_F(Passphrase, IsAskedForByWhatElseMayFindAColdServer) {
+    write_file(world.dir / "file", "content");
+    const std::vector<Words> lines = {{"exec", "--ctx", "server-1", "--", "echo", "passed"},
+                                      {"cp", "-O", world.dir / "file", "server-1:" + world.dir / "copy"},
+                                      {"forward", "add", "--ctx", "server-1", "-R", "0:127.0.0.1:1"}};
+    for (const Words& line : lines) {
+        SCOPED_TRACE(line.front());
+        Terminal terminal(world.daemon, line);
+        terminal.wait_for("Enter passphrase for key");
+        terminal.type(kPassphrase + "\n");
+        EXPECT_EQ(terminal.wait(), 0) << terminal.shown();
+        world.rpc().call("disconnect", {{"ctx", "server-1"}, {"force", true}});
+    }
+}
+
+TEST_F(Passphrase, IsAskedForByAnAttach) {
+    Terminal start(world.daemon, {"start", "--ctx", "server-1", "--name", "job", "cat"});
+    start.wait_for("Enter passphrase for key");
+    start.type(kPassphrase + "\n");
+    EXPECT_EQ(start.wait(), 0) << start.shown();
+    world.rpc().call("disconnect", {{"ctx", "server-1"}, {"force", true}});
+    Terminal attach(world.daemon, {"attach", "job"});
+    attach.wait_for("Enter passphrase for key");
+    attach.type(kPassphrase + "\n");
+    EXPECT_TRUE(world.connection_becomes(key, "up"));
+    attach.type("typed\n");
+    attach.wait_for("typed");
+    attach.type("\n~.");
+    EXPECT_EQ(attach.wait(), 0) << attach.shown();
 }
 
 TEST_F(Passphrase, IsCancelledByTheKeysForIt) {

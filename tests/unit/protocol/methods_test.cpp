@@ -227,7 +227,8 @@ TEST(Methods, WhatIsWrittenIsReadBack) {
                                   .auth_sock = "/s",
                                   .interactive = true});
     expect_round_trip(ListParams{.ctx = "a", .all = true, .state = SessionState::Lost});
-    expect_round_trip(KillParams{.session = "s", .signal = "TERM", .forget = true});
+    expect_round_trip(
+        KillParams{.session = "s", .signal = "TERM", .forget = true, .auth_sock = "/s", .interactive = true});
     expect_round_trip(WaitParams{.session = "s", .timeout_ms = 5});
     expect_round_trip(ConnectParams{.ctx = "a", .auth_sock = "/s", .interactive = true});
     expect_round_trip(DisconnectParams{.ctx = "a", .force = true});
