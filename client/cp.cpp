@@ -18,6 +18,7 @@ extern "C" {
 #include <cstring>
 
 #include "client/call.hpp"
+#include "client/copy_size.hpp"
 #include "client/cp_operand.hpp"
 #include "client/interrupt.hpp"
 #include "client/login_call.hpp"
@@ -46,8 +47,8 @@ public:
         });
     }
 
-    // False: told on stderr, and failure() is its exit code.
-    bool acquire();
+    // On a master of its own where the copy is big. False: told on stderr, and failure() is its exit code.
+    bool acquire_for(const std::vector<CpOperand>& sources);
     // Answers one packet of a channel; false: there will be none any more.
     bool answer(int socket);
     void hear() { daemon_lost_ = daemon_lost_ || client_.receive_notifications().has_value(); }
@@ -57,6 +58,8 @@ public:
     [[nodiscard]] std::optional<int> failure() const { return failure_; }
 
 private:
+    bool acquire();
+
     const GlobalOptions& global_;
     RpcClient client_;
     Json params_;
@@ -65,6 +68,19 @@ private:
     bool daemon_lost_ = false;
     std::optional<int> failure_;
 };
+
+bool CopyLease::acquire_for(const std::vector<CpOperand>& sources) {
+    std::uint64_t local = 0;
+    for (const CpOperand& source : sources) {
+        local += source.ctx ? 0 : local_copy_size(source.path);
+    }
+    const bool remote = sources.front().ctx.has_value();
+    params_["own_master"] =
+        remote ? remote_copy_is_big(client_, *sources.front().ctx, sources, deadline_of(global_)) : local >= kBigCopy;
+    const bool acquired = acquire();
+    params_.erase("own_master");  // of the first try: what the server refuses there goes over the shared one
+    return acquired;
+}
 
 bool CopyLease::acquire() {
     auto outcome = call_with_login<api::AcquireResult>(client_, "acquire", params_, deadline_of(global_));
@@ -222,7 +238,7 @@ int cp(const GlobalOptions& global, const CpOptions& options) {
         return print_error(global, *failure);
     }
     CopyLease lease(global, std::move(std::get<RpcClient>(connected)), acquire_params(*ctx));
-    if (!lease.acquire()) {
+    if (!lease.acquire_for(sources)) {
         return *lease.failure();
     }
     ::fcntl(its.get(), F_SETFD, 0);

@@ -32,6 +32,9 @@ std::string remark(const api::Connection& connection) {
         }
         return text;
     }
+    if (!connection.own_masters.empty()) {
+        return count_text(connection.own_masters.size(), "login") + " more for big copies";
+    }
     if (connection.linger_s) {
         return "unused, ends in " + duration_text(*connection.linger_s);
     }

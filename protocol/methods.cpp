@@ -176,6 +176,14 @@ struct Fields<LastError> {
 };
 
 template <>
+struct Fields<OwnMaster> {
+    static constexpr std::string_view name = "OwnMaster";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(field("master_pid", &OwnMaster::master_pid, "process id of ssh"),
+                                                 field("control_path", &OwnMaster::control_path, "its control socket"));
+};
+
+template <>
 struct Fields<Connection> {
     static constexpr std::string_view name = "Connection";
     static constexpr Use use = Use::Result;
@@ -198,7 +206,10 @@ struct Fields<Connection> {
                         field("probes", &Connection::probes, "end-to-end probes"),
                         field("last_error", &Connection::last_error, "of the last attempt or probe that failed"),
                         field("retry_at", &Connection::retry_at, "when the next attempt is due, RFC 3339 UTC"),
-                        field("linger_s", &Connection::linger_s, "seconds until an unused master goes"));
+                        field("linger_s", &Connection::linger_s, "seconds until an unused master goes"),
+                        field("own_masters", &Connection::own_masters,
+                              "beside the shared one, each for one lease: those of acquire with own_master")
+                            .defaulted());
 };
 
 template <>
@@ -411,6 +422,10 @@ struct Fields<AcquireParams> {
               "a command runs with the lease as its mark: where the lease ends without release, it gets SIGHUP")
             .defaulted(),
         field("channel", &AcquireParams::channel, "false: for what opens no session, such as ssh -W").defaulted(),
+        field("own_master", &AcquireParams::own_master,
+              "a login for this lease alone, for what would slow down the others; the shared one all the same where "
+              "that needs a person or is refused")
+            .defaulted(),
         field("link", &AcquireParams::link,
               "with pid: a file name below ssh/ in the runtime directory that leads to control_path while the lease "
               "lasts"),

@@ -77,6 +77,12 @@ struct LastError {
     std::optional<std::string> hint;
 };
 
+// Beside the shared one, for one lease.
+struct OwnMaster {
+    int master_pid = 0;
+    std::string control_path;
+};
+
 struct Connection {
     Server server;
     ConnectionState state = ConnectionState::Idle;
@@ -97,6 +103,7 @@ struct Connection {
     std::optional<LastError> last_error;
     std::optional<std::string> retry_at;
     std::optional<double> linger_s;  // what is left of the linger
+    std::vector<OwnMaster> own_masters;
 };
 
 struct DaemonStats {
@@ -219,6 +226,7 @@ struct AcquireParams {
     std::optional<int> pid;               // a process that holds the lease instead of the caller's connection
     bool hang_up = false;                 // what runs under its mark gets SIGHUP where it ends without release
     bool channel = true;                  // false: for what opens no session, such as ssh -W
+    bool own_master = false;              // where the server takes one without a person
     std::optional<std::string> link;      // with pid: a name below the runtime dir's ssh/ for the control path
     std::optional<std::string> settings;  // settings_digest() of what the caller's own ssh would do
 };

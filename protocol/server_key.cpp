@@ -435,6 +435,10 @@ Result<std::string> control_path(const ServerKey& key, const std::string& runtim
     return hashed;
 }
 
+std::string own_control_path(const std::string& runtime_dir, std::uint64_t random) {
+    return runtime_dir + "/own-" + hex_digest(std::to_string(random), 12);
+}
+
 std::optional<ServerKey> server_of_control_name(std::string_view name) {
     if (!name.starts_with(kControlNamePrefix)) {
         return std::nullopt;

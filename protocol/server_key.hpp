@@ -75,6 +75,9 @@ inline constexpr std::size_t kMaxControlPath = 90;
 [[nodiscard]] Result<std::string> control_path(const ServerKey& key, const std::string& runtime_dir,
                                                const std::string& pattern);
 
+// Of a master that is for one client alone.
+[[nodiscard]] std::string own_control_path(const std::string& runtime_dir, std::uint64_t random);
+
 // The server whose control socket has this file name in the runtime dir; nullopt for any other, and for a name that
 // only a hash of the key is left in.
 [[nodiscard]] std::optional<ServerKey> server_of_control_name(std::string_view name);

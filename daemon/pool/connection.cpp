@@ -275,13 +275,20 @@ asio::awaitable<Result<void>> Connection::disconnect(bool force, Instant deadlin
     }
     if (force) {
         end_all_retired();
+        end_all_own();
     }
     feed(ConnectionMachine::DisconnectAsked{.force = force});
     const std::uint64_t generation = generation_;
-    const auto is_around = [this, generation] {
+    std::vector<std::shared_ptr<Master>> own;
+    for (const Own& one : own_masters_) {
+        own.push_back(one.master);
+    }
+    const auto is_around = [this, generation, &own] {
         const bool present = generation == generation_ && login_ == nullptr && (launching_ || master_ != nullptr);
-        return present || std::any_of(retired_.begin(), retired_.end(),
-                                      [generation](const Retired& it) { return it.generation <= generation; });
+        const bool alive = std::any_of(own.begin(), own.end(), [](const auto& master) { return !master->dead(); });
+        return present || alive || std::any_of(retired_.begin(), retired_.end(), [generation](const Retired& it) {
+                   return it.generation <= generation;
+               });
     };
     co_await end_leftover_master();
     while (is_around() && !shutting_down_) {
@@ -322,6 +329,7 @@ void Connection::request_stop() {
     }
     hop_.reset();
     leave_retired();
+    leave_own();
     changed_.notify_all();
     deadline_changed_.notify_all();
 }
@@ -357,7 +365,13 @@ api::Connection Connection::describe() const {
     }
     connection.control_path = control_path_;
     connection.reused_count = reused_count_;
-    connection.handshakes = machine_.handshakes();
+    connection.handshakes = handshakes();
+    for (const Own& own : own_masters_) {
+        api::OwnMaster one;
+        one.master_pid = own.master->pid();
+        one.control_path = own.control_path;
+        connection.own_masters.push_back(std::move(one));
+    }
     connection.reconnects = machine_.reconnects();
     connection.since = format_time(since_ms_);
     connection.rtt_ms = rtt_.summary();

@@ -64,6 +64,7 @@ struct ConnectionServices {
     // The connection to another server that one is reached over. Not set: ssh goes there by itself.
     std::function<asio::awaitable<Result<ConnectionUse>>(SshRoute route)> find_hop = {};
     std::function<void()> on_active = {};  // set by the pool: some connection has become active()
+    std::string runtime_dir = {};          // set by the pool: where masters that are not shared listen
 };
 
 // The server as the API shows it.
@@ -105,6 +106,24 @@ private:
     Connection* connection_ = nullptr;
 };
 
+// A master beside the shared one, which ends with this. Declared behind what holds the connection.
+class OwnMaster {
+public:
+    OwnMaster() = default;
+    OwnMaster(Connection& connection, std::shared_ptr<Master> master)
+        : connection_(&connection), master_(std::move(master)) {}
+    ~OwnMaster();
+    OwnMaster(OwnMaster&& other) noexcept
+        : connection_(std::exchange(other.connection_, nullptr)), master_(std::move(other.master_)) {}
+    OwnMaster& operator=(OwnMaster&& other) noexcept;
+
+    explicit operator bool() const { return connection_ != nullptr; }
+
+private:
+    Connection* connection_ = nullptr;
+    std::shared_ptr<Master> master_;  // shared with its connection
+};
+
 // Who awaits one of its calls holds it or uses it meanwhile.
 class Connection {
 public:
@@ -143,7 +162,8 @@ public:
     struct Lease {
         Hold hold;
         ChannelBudget::Slot channel;
-        std::uint64_t generation = 0;  // of the master
+        OwnMaster own;
+        std::uint64_t generation = 0;  // of the shared master
         std::string control_path;
         bool reused = false;
     };
@@ -151,6 +171,9 @@ public:
     asio::awaitable<Result<Lease>> lease(Want want, ChannelBudget::Patience patience);
     // Up. The lease has no channel: for what opens no session on the server.
     asio::awaitable<Result<Lease>> lease_without_channel(Want want);
+    // Up. A lease with a master of its own, for what would slow down everybody who shares one. As lease() where the
+    // server takes no second login without a person.
+    asio::awaitable<Result<Lease>> lease_own_master(Want want, ChannelBudget::Patience patience);
     // Why it is of no use to a plain ssh that can as well log in itself: it is not sound, or would be tried too soon
     // after it failed. nullopt: it is, or may be.
     [[nodiscard]] std::optional<Error> why_not_in_passing() const;
@@ -205,6 +228,7 @@ public:
     [[nodiscard]] ConnectionMachine::State state() const { return machine_.state(); }
     [[nodiscard]] const std::optional<api::LastError>& last_error() const { return last_error_; }
     [[nodiscard]] bool has_master() const { return master_ != nullptr && !master_->dead(); }
+    [[nodiscard]] std::size_t masters() const { return (has_master() ? 1U : 0U) + own_masters_.size(); }
     // It has a master, or will have one without being asked.
     [[nodiscard]] bool active() const;
     [[nodiscard]] bool busy() const { return refs() > 0 || users_ > 0 || tasks_.size() > kOwnTasks; }
@@ -212,12 +236,13 @@ public:
     [[nodiscard]] api::Server server() const { return cmssh::describe(key_); }
     [[nodiscard]] api::Connection describe() const;
     [[nodiscard]] int refs() const { return sessions_ + leases_; }
-    [[nodiscard]] std::uint64_t handshakes() const { return machine_.handshakes(); }
+    [[nodiscard]] std::uint64_t handshakes() const { return machine_.handshakes() + own_logins_; }
     [[nodiscard]] std::uint64_t reused_count() const { return reused_count_; }
 
 private:
     friend class Hold;
     friend class ConnectionUse;
+    friend class OwnMaster;
 
     // One login, from the wish for it to its outcome. Shared by the task that makes it and the calls that wait for it.
     struct Login {
@@ -229,6 +254,7 @@ private:
         std::optional<std::string> restore_path;    // set: only a master that listens there is wanted
         bool tmux = true;                           // the channel to the server's tmux is opened with it
         bool adopted = false;                       // it needed none: a master was there
+        bool asked = false;                         // a person
         std::optional<Error> error;                 // why it brought no master; set from outside where it was given up
     };
     using LoginPtr = std::shared_ptr<Login>;
@@ -258,6 +284,13 @@ private:
         bool listens = true;  // its control path is not free yet
     };
 
+    // A master that is not shared.
+    struct Own {
+        std::shared_ptr<Master> master;  // shared with its lease and the task that watches for its death
+        std::optional<Hop> hop = {};
+        std::string control_path;
+    };
+
     static constexpr std::size_t kOwnTasks = 2;  // they run as long as it does
 
     void feed(const ConnectionMachine::Event& event);
@@ -278,6 +311,7 @@ private:
     [[nodiscard]] Error unanswered(LoginQuestions::GivenUp why) const;
     // In connection_hop.cpp.
     asio::awaitable<Result<std::optional<Hop>>> reach_hop(LoginPtr login);
+    [[nodiscard]] static HopSocket hop_socket(const Hop& hop);
     asio::awaitable<void> hold_hop_again(std::shared_ptr<Master> master);
     // Waits for it, or for one that does.
     [[nodiscard]] bool waits_for(const Connection& other) const;
@@ -298,6 +332,14 @@ private:
     asio::awaitable<void> end_retired(std::shared_ptr<Master> master, Duration grace);
     void end_all_retired();
     void leave_retired();
+    // In connection_own.cpp.
+    asio::awaitable<Result<void>> log_in_beside(const Want& want, Lease& lease);
+    asio::awaitable<void> watch_own(std::shared_ptr<Master> master);
+    void give_back(const Master& master);
+    asio::awaitable<void> end_own(std::shared_ptr<Master> master);
+    void end_all_own();
+    void leave_own();
+    void forget_own(const Master& master);
     [[nodiscard]] Retired* find_retired(const Master& master);
     void forget_retired(const Master& master);
     asio::awaitable<void> follow_deadline();
@@ -350,6 +392,9 @@ private:
     SessionsConfig spare_made_with_;
     std::deque<std::string> newest_sessions_;  // the newest first
     std::vector<Retired> retired_;
+    std::vector<Own> own_masters_;
+    std::uint64_t own_logins_ = 0;
+    bool only_shared_ = false;      // a second login beside the shared master would need a person, or was refused
     std::uint64_t generation_ = 1;  // of the master, or of the next one
     bool held_back_told_ = false;
     bool in_use_ = false;                          // of what on_no_master() tells the end

@@ -64,6 +64,10 @@ asio::awaitable<Result<std::optional<Connection::Hop>>> Connection::reach_hop(Lo
     co_return std::optional<Hop>(std::move(hop));
 }
 
+HopSocket Connection::hop_socket(const Hop& hop) {
+    return HopSocket{.control_path = hop.lease.control_path, .host = hop.host, .key = hop.connection->key_text()};
+}
+
 // Of an earlier daemon, where the hop has a master as well: which way this one goes cannot be seen.
 asio::awaitable<void> Connection::hold_hop_again(std::shared_ptr<Master> master) {
     const auto route = services_.find_hop ? last_hop(dump_.proxyjump) : std::nullopt;

@@ -26,6 +26,7 @@ Connection::LoginPtr Connection::new_login() {
         listener.on_asked = [this, raw = login.get()] {
             log_info(key_text_, "ssh asks a person");
             raw->slot.reset();
+            raw->asked = true;
         };
         listener.on_give_up = [interrupt = login->interrupt] { interrupt->give_up(); };
         login->questions = std::make_shared<LoginQuestions>(services_.clock, std::move(listener));
@@ -86,6 +87,7 @@ asio::awaitable<void> Connection::log_in(LoginPtr login) {
         co_return;
     }
     good_auth_sock_ = login->auth_sock;
+    only_shared_ = login->asked;
     feed(ConnectionMachine::LoggedIn{.adopted = login->adopted, .restored = login->restore_path.has_value()});
     services_.observer.on_master(*this);
     if (tmux() != nullptr) {
@@ -161,8 +163,7 @@ asio::awaitable<Result<void>> Connection::adopt_or_launch(LoginPtr login, std::o
     const Marked launching(launching_, changed_);
     LaunchRequest request = launch_request();
     if (hop) {
-        request.hop =
-            HopSocket{.control_path = hop->lease.control_path, .host = hop->host, .key = hop->connection->key_text()};
+        request.hop = hop_socket(*hop);
     }
     request.auth_sock = login->auth_sock;
     request.on_login = [this, login] { set_phase(*login, "connecting"); };

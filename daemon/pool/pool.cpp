@@ -19,6 +19,7 @@ Pool::Pool(ConnectionServices services, std::string runtime_dir)
       runtime_dir_(std::move(runtime_dir)),
       stop_(services_.clock),
       tasks_(services_.executor, services_.clock) {
+    services_.runtime_dir = runtime_dir_;
     services_.on_active = [this] {
         if (!watching_ && !stopping_) {
             watching_ = true;

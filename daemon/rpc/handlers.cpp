@@ -237,7 +237,7 @@ asio::awaitable<Result<Json>> Handlers::stats(Call call) {
     for (const auto& [key, connection] : pool_.connections()) {
         auto view = connection->describe();
         result.connection_stats[key] = view.sessions;
-        result.total_connections += connection->has_master() ? 1 : 0;
+        result.total_connections += static_cast<int>(connection->masters());
         result.total_sessions += view.sessions;
         result.total_refs += view.refs;
         result.handshakes += view.handshakes;

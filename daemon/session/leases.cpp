@@ -80,6 +80,10 @@ asio::awaitable<Result<Sessions::Found>> Leases::find(const api::AcquireParams& 
     if (params.link && !params.pid) {
         co_return Error{.kind = ErrorKind::InvalidParams, .message = "params.link: is for a lease of a process"};
     }
+    if (params.own_master && (params.pid || params.refused || !params.channel)) {
+        co_return Error{.kind = ErrorKind::InvalidParams,
+                        .message = "params.own_master: goes with none of pid, refused and channel"};
+    }
     if (!params.channel && params.refused) {
         co_return Error{.kind = ErrorKind::InvalidParams, .message = "params.refused: a lease without a channel"};
     }
@@ -148,6 +152,9 @@ asio::awaitable<Result<Connection::Lease>> Leases::lease(Connection& connection,
                                                          const Caller& caller) {
     if (!params.channel) {
         co_return co_await connection.lease_without_channel(std::move(want));
+    }
+    if (params.own_master) {
+        co_return co_await connection.lease_own_master(std::move(want), patience);
     }
     if (!params.refused) {
         co_return co_await connection.lease(std::move(want), patience);
@@ -256,7 +263,8 @@ Result<ConnectionUse> Leases::connection_of(const std::string& id, const Caller&
 
 void Leases::tell_doubted(const Connection& connection, std::uint64_t generation) {
     for (const auto& [id, held] : leases_) {
-        if (held.connection == &connection && held.lease.generation == generation && held.caller.notify) {
+        const bool shared = !held.lease.own;
+        if (held.connection == &connection && held.lease.generation == generation && shared && held.caller.notify) {
             api::LeaseLost lost;
             lost.lease = id;
             held.caller.notify("lease", api::write(lost));

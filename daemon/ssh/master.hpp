@@ -88,6 +88,7 @@ struct LaunchRequest {
     ServerKey key;
     SshConfigDump dump;
     std::string control_path;
+    bool own = false;  // beside the shared master: ends with the last channel on it
     std::optional<std::string> auth_sock;
     std::optional<HopSocket> hop;
     Instant deadline;

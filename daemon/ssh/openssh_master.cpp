@@ -28,6 +28,8 @@ namespace cmssh {
 namespace {
 
 constexpr Duration kAdoptDeadline = std::chrono::seconds(2);
+// A master of its own is there for what is on it. So long, there may be nothing yet, or no daemon to end it.
+constexpr std::chrono::milliseconds kOwnPersist = std::chrono::seconds(30);
 constexpr Duration kTermGrace = std::chrono::seconds(2);
 constexpr std::size_t kMaxLog = 64 * 1024;
 
@@ -334,7 +336,7 @@ OpensshLauncher::OpensshLauncher(asio::any_io_executor executor, Clock& clock, P
       runtime_dir_(std::move(runtime_dir)) {}
 
 asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::launch(LaunchRequest request) {
-    std::string log = log_file_of(request.key.text());
+    std::string log = log_file_of(request);
     auto found = co_await adopt(request, log);
     if (!found || *found != nullptr) {
         co_return found;
@@ -349,11 +351,15 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::launch(LaunchR
 }
 
 asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::find(LaunchRequest request) {
-    co_return co_await adopt(request, log_file_of(request.key.text()));
+    co_return co_await adopt(request, log_file_of(request));
 }
 
 std::string OpensshLauncher::log_file_of(const std::string& key) const {
     return runtime_dir_ + "/ssh-" + hex_digest(key, 16) + ".log";
+}
+
+std::string OpensshLauncher::log_file_of(const LaunchRequest& request) const {
+    return request.own ? request.control_path + ".log" : log_file_of(request.key.text());
 }
 
 std::string OpensshLauncher::path_mark(const LaunchRequest& request) const {
@@ -361,8 +367,8 @@ std::string OpensshLauncher::path_mark(const LaunchRequest& request) const {
 }
 
 void OpensshLauncher::end_leftovers(const LaunchRequest& request) {
-    // Since then every login of ours has ended before the next begins.
-    if (!swept_.insert(request.control_path).second) {
+    // Since then every login of ours has ended before the next begins. A path of its own has none before it.
+    if (request.own || !swept_.insert(request.control_path).second) {
         return;
     }
     if (const int ended = kill_marked_processes(path_mark(request)); ended > 0) {
@@ -449,7 +455,7 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
     MasterArguments arguments;
     arguments.control_path = request.control_path;
     arguments.log_file = log_file;
-    arguments.control_persist = config_.pool.control_persist;
+    arguments.control_persist = request.own ? kOwnPersist : config_.pool.control_persist;
     arguments.connect_timeout = config_.pool.connect_timeout;
     arguments.server_alive_set = request.dump.server_alive_set;
     arguments.may_ask = request.questions != nullptr;
@@ -520,7 +526,11 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
     if (socket.state == ControlSocketState::Live && socket.creator == (*child)->pid()) {
         OpensshMaster::Origin origin;
         origin.control_path = request.control_path;
-        origin.log_file = log_file;
+        if (request.own) {
+            ::unlink(log_file.c_str());  // it may outlive us, and nobody would remove it
+        } else {
+            origin.log_file = log_file;
+        }
         origin.mark = mark;
         auto taken = co_await take(std::move(socket.fd), std::move(origin),
                                    std::max(request.deadline, clock_.now() + kAdoptDeadline));

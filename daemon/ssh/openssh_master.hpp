@@ -79,6 +79,7 @@ public:
 
 private:
     [[nodiscard]] std::string log_file_of(const std::string& key) const;
+    [[nodiscard]] std::string log_file_of(const LaunchRequest& request) const;
     // In the environment of all that was ever started for this control path.
     [[nodiscard]] std::string path_mark(const LaunchRequest& request) const;
     // A daemon that was killed may have left a login under way, which would come to the control path after ours, or a

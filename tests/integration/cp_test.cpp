@@ -83,6 +83,29 @@ TEST(Cp, CopiesDirectoriesWhole) {
     EXPECT_EQ(world.sshd.logins(), 1);
 }
 
+TEST(Cp, LogsInOnceMoreForWhatIsBig) {
+    World world(with_sftp());
+    const std::string bytes = noise(33 * 1024 * 1024);
+    make_dirs(world.dir / "tree");
+    write_file(world.dir / "tree/big", bytes);
+    const std::vector<Words> lines = {{world.dir / "tree/big", "server-1:"},
+                                      {world.dir / "tree", "server-1:"},
+                                      {"server-1:big", world.dir / "back"},
+                                      {"server-1:~/tree", world.dir / "back-tree"}};
+    int logins = 1;
+    for (const Words& line : lines) {
+        const auto copied = cp(world, line);
+        EXPECT_EQ(copied.status.code, 0) << copied.errors;
+        EXPECT_EQ(world.sshd.logins(), ++logins) << line.front();
+    }
+    EXPECT_EQ(read_file(world.sshd.home(1) + "/tree/big"), bytes);
+    EXPECT_EQ(read_file(world.dir / "back"), bytes);
+    EXPECT_EQ(read_file(world.dir / "back-tree/big"), bytes);
+    const Json connection = world.connection(world.key("127.0.0.1"));
+    EXPECT_EQ(connection.at("handshakes"), logins);
+    EXPECT_TRUE(wait_until([&] { return world.daemon.ssh_processes().size() == 1; }));
+}
+
 TEST(Cp, TakesAnyNames) {
     World world(with_sftp());
     const Words names = {"a b",        "it's",  "\"q\"", "a:b",  "-rf",  "--",

@@ -573,6 +573,15 @@ TEST_F(Passphrase, IsAskedForByAnAttach) {
     EXPECT_EQ(attach.wait(), 0) << attach.shown();
 }
 
+TEST_F(Passphrase, IsAskedForByNoSecondLogin) {
+    const int id = person.send("acquire", {{"ctx", "server-1"}, {"own_master", true}, {"interactive", true}});
+    answer(person, next_prompt(person), kPassphrase);
+    const Json lease = person.reply(id).at("result");
+    EXPECT_EQ(lease.at("control_path"), lease.at("connection").at("control_path"));
+    EXPECT_EQ(lease.at("connection").at("own_masters"), Json::array());
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
 TEST_F(Passphrase, IsCancelledByTheKeysForIt) {
     for (const auto& [keys, code] : {std::pair("\x04", 130), std::pair("half\x03", 130), std::pair("half\x1c", 131)}) {
         SCOPED_TRACE(code);

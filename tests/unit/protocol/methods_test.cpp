@@ -183,6 +183,7 @@ Connection sample_connection() {
     connection.last_error = LastError{.kind = "timeout", .message = "m", .at = "a", .ssh_stderr = "e", .hint = "h"};
     connection.retry_at = "r";
     connection.linger_s = 10.5;
+    connection.own_masters = {OwnMaster{.master_pid = 78, .control_path = "/run/own"}};
     return connection;
 }
 
@@ -253,7 +254,8 @@ TEST(Methods, AConnectionIsWrittenAsTheContractSays) {
         "since": "t", "uptime_s": 1.5, "rtt_ms": {"last": 1.25, "p50": 2.0, "p95": 3.5},
         "probes": {"ok": 8, "failed": 9, "last_at": "p"},
         "last_error": {"kind": "timeout", "message": "m", "at": "a", "ssh_stderr": "e", "hint": "h"},
-        "retry_at": "r", "linger_s": 10.5})"));
+        "retry_at": "r", "linger_s": 10.5,
+        "own_masters": [{"master_pid": 78, "control_path": "/run/own"}]})"));
 }
 
 TEST(Methods, UnsetFieldsAreWrittenAsNull) {
