@@ -362,6 +362,16 @@ int follow_logs(const GlobalOptions& global, const LogsOptions& options) {
     FollowFrom from;
     from.lines = options.lines;
     const auto& session = std::get<Reply<api::SessionResult>>(found).value.session;
+    if (session.state == api::SessionState::Unreachable && person_is_there()) {
+        // It may be for want of an answer. Where it is not, it comes back or it does not: that is waited for.
+        Json connect = {{"ctx", session.ctx}};
+        add_login_params(connect);
+        const auto connected = call_with_login<api::ConnectResult>(global, "connect", std::move(connect));
+        const auto* failure = std::get_if<CallError>(&connected);
+        if (failure != nullptr && failure->error.kind == ErrorKind::Cancelled) {
+            return print_error(global, *failure);
+        }
+    }
     return follow(global, client, session, from, deadline).value_or(exit_code::kOk);
 }
 

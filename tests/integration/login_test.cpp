@@ -557,11 +557,18 @@ TEST_F(Passphrase, IsAskedForByWhatElseMayFindAColdServer) {
     }
 }
 
-TEST_F(Passphrase, IsAskedForByAnAttach) {
+TEST_F(Passphrase, IsAskedForByWhoFollowsAndByWhoAttaches) {
     Terminal start(world.daemon, {"start", "--ctx", "server-1", "--name", "job", "cat"});
     start.wait_for("Enter passphrase for key");
     start.type(kPassphrase + "\n");
     EXPECT_EQ(start.wait(), 0) << start.shown();
+    world.rpc().call("disconnect", {{"ctx", "server-1"}, {"force", true}});
+    Terminal logs(world.daemon, {"logs", "-f", "job"});
+    logs.wait_for("Enter passphrase for key");
+    logs.type(kPassphrase + "\n");
+    EXPECT_TRUE(world.connection_becomes(key, "up"));
+    logs.type("\x03");
+    EXPECT_EQ(logs.wait(), 130) << logs.shown();
     world.rpc().call("disconnect", {{"ctx", "server-1"}, {"force", true}});
     Terminal attach(world.daemon, {"attach", "job"});
     attach.wait_for("Enter passphrase for key");
