@@ -3,11 +3,12 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "client/call.hpp"
 #include "client/options.hpp"
-#include "client/rpc_client.hpp"
 #include "protocol/jsonrpc.hpp"
 #include "protocol/methods.hpp"
 
@@ -44,6 +45,19 @@ void print_line(const std::string& text);  // to stdout
 void print_json(const Json& json);         // to stdout, ASCII only: no terminal acts on it
 // The error and what to type next, to stderr; gives the exit code.
 int print_error(const GlobalOptions& global, const CallError& failure);
+
+// Where there is no more to show than the failure, or the result as --json has it: the exit code.
+template <typename T>
+std::optional<int> print_outcome(const GlobalOptions& global, const Outcome<T>& outcome) {
+    if (const auto* failure = std::get_if<CallError>(&outcome)) {
+        return print_error(global, *failure);
+    }
+    if (global.json) {
+        print_json(std::get<Reply<T>>(outcome).json);
+        return exit_code::kOk;
+    }
+    return std::nullopt;
+}
 
 // The words as one would type them into a POSIX shell.
 [[nodiscard]] std::string command_text(const std::vector<std::string>& command);

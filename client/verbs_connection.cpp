@@ -68,14 +68,10 @@ void print_keys(const std::vector<api::Connection>& connections) {
 
 int stats(const GlobalOptions& global) {
     const auto outcome = call<api::StatsResult>(global, "stats", Json::object());
-    if (const auto* failure = std::get_if<CallError>(&outcome)) {
-        return print_error(global, *failure);
+    if (const auto code = print_outcome(global, outcome)) {
+        return *code;
     }
-    const auto& [result, json] = std::get<Reply<api::StatsResult>>(outcome);
-    if (global.json) {
-        print_json(json);
-        return exit_code::kOk;
-    }
+    const auto& result = std::get<Reply<api::StatsResult>>(outcome).value;
     if (global.quiet) {
         print_keys(result.connections);
         return exit_code::kOk;
@@ -96,14 +92,10 @@ int stats(const GlobalOptions& global) {
 
 int status(const GlobalOptions& global) {
     const auto outcome = call<api::StatsResult>(global, "stats", Json::object());
-    if (const auto* failure = std::get_if<CallError>(&outcome)) {
-        return print_error(global, *failure);
+    if (const auto code = print_outcome(global, outcome)) {
+        return *code;
     }
-    const auto& [result, json] = std::get<Reply<api::StatsResult>>(outcome);
-    if (global.json) {
-        print_json(json);
-        return exit_code::kOk;
-    }
+    const auto& result = std::get<Reply<api::StatsResult>>(outcome).value;
     if (global.quiet) {
         print_keys(result.connections);
         return exit_code::kOk;
@@ -175,21 +167,13 @@ int check(const GlobalOptions& global, const std::optional<std::string>& ctx) {
 int connect(const GlobalOptions& global, const std::string& ctx) {
     Json params = {{"ctx", ctx}};
     add_login_params(params);
-    const auto deadline = deadline_of(global);
     catch_interrupts();
-    auto connected = RpcClient::connect(global, deadline);
-    if (const auto* failure = std::get_if<CallError>(&connected)) {
-        return print_error(global, *failure);
+    const auto outcome = call_with_login<api::ConnectResult>(global, "connect", std::move(params));
+    if (const auto code = print_outcome(global, outcome)) {
+        return *code;
     }
-    RpcClient& client = std::get<RpcClient>(connected);
-    const auto outcome = call_with_login<api::ConnectResult>(client, "connect", std::move(params), deadline);
-    if (const auto* failure = std::get_if<CallError>(&outcome)) {
-        return print_error(global, *failure);
-    }
-    const auto& [result, json] = std::get<Reply<api::ConnectResult>>(outcome);
-    if (global.json) {
-        print_json(json);
-    } else if (global.quiet) {
+    const auto& result = std::get<Reply<api::ConnectResult>>(outcome).value;
+    if (global.quiet) {
         print_line(result.connection.server.key);
     } else {
         print_line(result.connection.server.key + ": " + std::string(to_string(result.connection.state)) +
@@ -201,14 +185,10 @@ int connect(const GlobalOptions& global, const std::string& ctx) {
 int disconnect(const GlobalOptions& global, const std::string& ctx, bool force) {
     catch_interrupts();
     const auto outcome = call<api::ConnectionResult>(global, "disconnect", {{"ctx", ctx}, {"force", force}});
-    if (const auto* failure = std::get_if<CallError>(&outcome)) {
-        return print_error(global, *failure);
+    if (const auto code = print_outcome(global, outcome)) {
+        return *code;
     }
-    const auto& [result, json] = std::get<Reply<api::ConnectionResult>>(outcome);
-    if (global.json) {
-        print_json(json);
-        return exit_code::kOk;
-    }
+    const auto& result = std::get<Reply<api::ConnectionResult>>(outcome).value;
     std::string text = result.connection.server.key;
     if (!global.quiet) {
         text += ": " + std::string(to_string(result.connection.state));
@@ -223,14 +203,10 @@ int disconnect(const GlobalOptions& global, const std::string& ctx, bool force) 
 
 int contexts(const GlobalOptions& global) {
     const auto outcome = call<api::ContextsResult>(global, "contexts", Json::object());
-    if (const auto* failure = std::get_if<CallError>(&outcome)) {
-        return print_error(global, *failure);
+    if (const auto code = print_outcome(global, outcome)) {
+        return *code;
     }
-    const auto& [result, json] = std::get<Reply<api::ContextsResult>>(outcome);
-    if (global.json) {
-        print_json(json);
-        return exit_code::kOk;
-    }
+    const auto& result = std::get<Reply<api::ContextsResult>>(outcome).value;
     Table table({"NAME", "SERVER", "SOURCE", "DEFAULT"});
     for (const api::Context& context : result.contexts) {
         if (global.quiet) {

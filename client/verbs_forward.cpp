@@ -44,14 +44,10 @@ int list_forwards(const GlobalOptions& global, const ForwardOptions& options) {
         params["ctx"] = *options.ctx;
     }
     const auto outcome = call<api::ForwardListResult>(global, "forward.list", std::move(params));
-    if (const auto* failure = std::get_if<CallError>(&outcome)) {
-        return print_error(global, *failure);
+    if (const auto code = print_outcome(global, outcome)) {
+        return *code;
     }
-    const auto& [result, json] = std::get<Reply<api::ForwardListResult>>(outcome);
-    if (global.json) {
-        print_json(json);
-        return exit_code::kOk;
-    }
+    const auto& result = std::get<Reply<api::ForwardListResult>>(outcome).value;
     Table table({"ID", "CTX", "KIND", "LISTEN", "TARGET", "OWNER", "STATE"});
     for (const api::Forward& forward : result.forwards) {
         if (global.quiet) {

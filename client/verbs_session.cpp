@@ -317,14 +317,10 @@ int list(const GlobalOptions& global, const ListOptions& options) {
         params["state"] = *options.state;
     }
     const auto outcome = call<api::ListResult>(global, "list", std::move(params));
-    if (const auto* failure = std::get_if<CallError>(&outcome)) {
-        return print_error(global, *failure);
+    if (const auto code = print_outcome(global, outcome)) {
+        return *code;
     }
     const auto& reply = std::get<Reply<api::ListResult>>(outcome);
-    if (global.json) {
-        print_json(reply.json);
-        return exit_code::kOk;
-    }
     Table table({"ID", "NAME", "CTX", "SERVER", "STATE", "AGE", "COMMAND"});
     for (const api::Session& session : reply.value.sessions) {
         if (global.quiet) {
@@ -387,14 +383,10 @@ int logs(const GlobalOptions& global, const LogsOptions& options) {
     }
     add_login_params(params);
     const auto outcome = call_with_login<api::LogsResult>(global, "logs", std::move(params));
-    if (const auto* failure = std::get_if<CallError>(&outcome)) {
-        return print_error(global, *failure);
+    if (const auto code = print_outcome(global, outcome)) {
+        return *code;
     }
     const auto& reply = std::get<Reply<api::LogsResult>>(outcome);
-    if (global.json) {
-        print_json(reply.json);
-        return exit_code::kOk;
-    }
     // As it is for a file or a pipe; a terminal gets nothing that it would act on.
     std::string text = ::isatty(STDOUT_FILENO) != 0 ? printable_lines(reply.value.text) : reply.value.text;
     if (!text.empty() && text.back() != '\n') {
