@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <random>
 #include <set>
 
@@ -323,6 +324,63 @@ TEST(Crash, AtAnyMomentOfAStartStartsEverythingOnce) {
     // One login, and one more at most where the first was hit in its middle.
     EXPECT_LE(world.sshd.logins(), 2);
     EXPECT_EQ(world.daemon.all_ssh_processes().size(), 1U);
+    EXPECT_EQ(world.daemon.control_sockets().size(), 1U);
+}
+
+// In the middle of a start: the daemon, the master, both, or what the server has of the connection. So many rounds as
+// CMSSH_TEST_KILLS says.
+TEST(Crash, OfWhateverThereIsLosesNothingAndStartsNothingTwice) {
+    const char* given = std::getenv("CMSSH_TEST_KILLS");
+    const int kills = given != nullptr ? std::atoi(given) : 40;
+    World world(servers(1), kImpatient);
+    std::mt19937 random(20261128);
+    std::set<std::string> running;
+    const std::string key = world.key("127.0.0.1");
+    const auto file = [&world](int i) { return world.dir / ("ran-" + std::to_string(i)); };
+    for (int i = 0; i < kills; ++i) {
+        SCOPED_TRACE(i);
+        const Json params = {{"ctx", "server-1"},
+                             {"command", {"sh", "-c", R"(echo once >>"$0"; exec sleep 1000)", file(i)}},
+                             {"request_id", "start-" + std::to_string(i)}};
+        (void)world.rpc().send("start", params);
+        ::poll(nullptr, 0, std::uniform_int_distribution<int>(0, 12)(random));
+        const int victim = std::uniform_int_distribution<int>(0, 3)(random);
+        if (victim == 1 || victim == 2) {
+            for (const pid_t master : world.daemon.all_ssh_processes()) {
+                ::kill(master, SIGKILL);
+            }
+        }
+        if (victim == 3) {
+            world.sshd.signal_connections(SIGKILL);
+        }
+        if (victim == 0 || victim == 2) {
+            world.daemon.crash();
+            world.start_daemon();
+        }
+        std::string id;
+        ASSERT_TRUE(wait_until([&] {
+            RpcClient client(world.daemon.socket_path());
+            const Json reply = client.reply(client.send("start", params));
+            id = reply.contains("result") ? reply.at("result").at("session").at("id").get<std::string>() : "";
+            return !id.empty();
+        })) << "victim "
+            << victim;
+        EXPECT_TRUE(running.insert(id).second);
+        EXPECT_TRUE(wait_until([&] { return exists(file(i)) && !read_file(file(i)).empty(); }));
+        if (i % 8 != 0) {
+            world.rpc().call("kill", {{"session", id}});
+            running.erase(id);
+        }
+    }
+    for (int i = 0; i < kills; ++i) {
+        EXPECT_EQ(read_file(file(i)), "once\n") << i;
+    }
+    EXPECT_EQ(world.list({{"all", true}}).size(), static_cast<std::size_t>(kills));
+    for (const std::string& id : running) {
+        EXPECT_TRUE(world.becomes(id, "running")) << id;
+    }
+    EXPECT_EQ(world.tmux_sessions(1).size(), running.size());
+    EXPECT_TRUE(wait_until([&] { return world.daemon.all_ssh_processes().size() == 1; })) << "a stray ssh";
     EXPECT_EQ(world.daemon.control_sockets().size(), 1U);
 }
 
