@@ -327,8 +327,8 @@ TEST(Crash, AtAnyMomentOfAStartStartsEverythingOnce) {
     EXPECT_EQ(world.daemon.control_sockets().size(), 1U);
 }
 
-// In the middle of a start: the daemon, the master, both, or what the server has of the connection. So many rounds as
-// CMSSH_TEST_KILLS says.
+// In the middle of a start: the daemon, the master, both, or what the server has of the connection. A thousand times by
+// CMSSH_TEST_KILLS=1000 CMSSH_TEST_SECONDS=1000.
 TEST(Crash, OfWhateverThereIsLosesNothingAndStartsNothingTwice) {
     const char* given = std::getenv("CMSSH_TEST_KILLS");
     const int kills = given != nullptr ? std::atoi(given) : 40;
