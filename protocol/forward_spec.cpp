@@ -12,6 +12,7 @@
 namespace cmssh {
 namespace {
 
+constexpr const char* kExample = "cmctl forward add --ctx C -L 8080:localhost:80";
 constexpr int kMaxPort = 65535;
 // sun_path less its terminating zero (Linux).
 constexpr std::size_t kMaxPath = 107;
@@ -21,7 +22,8 @@ constexpr std::string_view kLoopback = "localhost";
 
 Error bad(std::string_view field, std::string_view text, const std::string& what) {
     return Error{.kind = ErrorKind::InvalidParams,
-                 .message = "params." + std::string(field) + ": '" + printable(text) + "' " + what};
+                 .message = "params." + std::string(field) + ": '" + printable(text) + "' " + what,
+                 .hint = kExample};
 }
 
 // A port has one spelling: no sign, no blanks, no leading zeros.
@@ -169,11 +171,13 @@ Result<mux::Forward> parse_forward(api::ForwardKind kind, std::string_view liste
     }
     if (!target && kind == api::ForwardKind::Local) {
         return Error{.kind = ErrorKind::InvalidParams,
-                     .message = "params.target: missing: a local forward leads to HOST:PORT or /PATH"};
+                     .message = "params.target: missing: a local forward leads to HOST:PORT or /PATH",
+                     .hint = kExample};
     }
     if (!target && forward.listen.port == mux::kUnixPath) {
         return Error{.kind = ErrorKind::InvalidParams,
-                     .message = "params.target: missing: a socket of the server leads to HOST:PORT or /PATH"};
+                     .message = "params.target: missing: a socket of the server leads to HOST:PORT or /PATH",
+                     .hint = kExample};
     }
     if (target) {
         auto leads = read_target(*target);
@@ -200,7 +204,8 @@ Result<ForwardWords> split_forward(api::ForwardKind kind, std::string_view text)
         return Error{.kind = ErrorKind::InvalidParams,
                      .message = "'" + printable(text) +
                                 "' is no forward: expected [ADDRESS:]PORT:HOST:PORT, with /PATH" +
-                                " in place of either end if you like"};
+                                " in place of either end if you like",
+                     .hint = kExample};
     }
     const std::size_t target_at = static_cast<std::size_t>(fields[fields.size() - of_target].data() - text.data());
     words.target = std::string(text.substr(target_at));
