@@ -19,6 +19,7 @@
 #include "client/terminal.hpp"
 #include "client/verbs.hpp"
 #include "protocol/names.hpp"
+#include "protocol/paths.hpp"
 
 namespace cmssh::client {
 namespace {
@@ -33,6 +34,8 @@ constexpr auto kGrace = std::chrono::seconds(2);
 constexpr int kTries = 3;
 constexpr int kFirstPause = 100;
 constexpr int kLongestPause = 5000;
+constexpr std::chrono::seconds kSeekPause(1);
+constexpr std::chrono::seconds kSeekDeadline(3);
 constexpr char kEscape = '~';
 
 volatile sig_atomic_t window_changed = 0;
@@ -213,8 +216,11 @@ Attachment::Left Attachment::stay_on(MuxSession& session) {
     bool daemon_speaks = true;
     for (;;) {
         if (daemon_speaks && client_ && client_->receive_notifications()) {
-            // The lease went with the daemon. What is on the master stays; a new daemon is asked when there is need.
-            client_.reset();
+            client_.reset();  // and the lease with it
+            seek_at_ = std::chrono::steady_clock::now() + kSeekPause;
+        }
+        if (!client_) {
+            seek_daemon();
         }
         if (std::chrono::steady_clock::now() - began > std::chrono::milliseconds(kLongestPause)) {
             pause_ = 0;
@@ -234,12 +240,40 @@ Attachment::Left Attachment::stay_on(MuxSession& session) {
         }
         std::array<pollfd, 2> waited{pollfd{.fd = session.fd(), .events = POLLIN, .revents = 0},
                                      pollfd{.fd = client_ ? client_->fd() : -1, .events = POLLIN, .revents = 0}};
-        const int ready = ::ppoll(waited.data(), waited.size(), nullptr, signals.before());
+        const timespec seek = {.tv_sec = kSeekPause.count(), .tv_nsec = 0};
+        const int ready = ::ppoll(waited.data(), waited.size(), client_ ? nullptr : &seek, signals.before());
         if (ready > 0 && waited[0].revents != 0) {
             session.receive();
         }
         daemon_speaks = ready > 0 && waited[1].revents != 0;
     }
+}
+
+// The daemon is gone, while what is on the master stays. The next one gives a lease on it, and without one nobody sees
+// the end of the session. One that was asked to stop has removed its socket, and is not started again by this.
+void Attachment::seek_daemon() {
+    const Instant now = std::chrono::steady_clock::now();
+    if (now < seek_at_) {
+        return;
+    }
+    seek_at_ = now + kSeekPause;
+    GlobalOptions global = global_;
+    global.no_spawn = global.no_spawn || ::access(socket_path(process_environment(), global.socket).c_str(), F_OK) != 0;
+    auto connected = RpcClient::connect(global, now + kSeekDeadline);
+    if (!std::holds_alternative<RpcClient>(connected)) {
+        return;
+    }
+    use(std::move(std::get<RpcClient>(connected)));
+    refused_.reset();
+    auto outcome = call<api::AttachResult>(
+        *client_, "attach", {{"session", session_}, {"read_only", typing_ == Typing::IsIgnored}}, now + kSeekDeadline);
+    auto* reply = std::get_if<Reply<api::AttachResult>>(&outcome);
+    if (reply == nullptr) {
+        client_.reset();
+        return;
+    }
+    doubted_ = reply->value.control_path != way_->control_path;
+    way_ = std::move(reply->value);
 }
 
 std::optional<AttachEnd> Attachment::end_of(const MuxSession& session, Left left) {

@@ -41,6 +41,7 @@ private:
     // nullopt: the way to the session is known, with a lease on it.
     [[nodiscard]] std::optional<CallError> ask_way();
     [[nodiscard]] Left stay_on(MuxSession& session);
+    void seek_daemon();
     // nullopt: the connection was lost.
     [[nodiscard]] std::optional<AttachEnd> end_of(const MuxSession& session, Left left);
     [[nodiscard]] AttachEnd session_is_gone();
@@ -57,7 +58,8 @@ private:
     std::optional<RpcClient> client_;
     std::optional<api::AttachResult> way_;
     std::optional<std::string> refused_;  // a lease whose channel the server refused
-    bool doubted_ = false;                // the master of the lease is given up
+    Instant seek_at_{};
+    bool doubted_ = false;  // the master of the lease is given up
     bool was_on_ = false;
     bool waiting_ = false;  // for the way to be there again
     int pause_ = 0;         // milliseconds

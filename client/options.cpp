@@ -231,7 +231,7 @@ int parse_attach(CLI::App& app, GlobalOptions& global, const std::vector<std::st
     AttachOptions options;
     app.add_option("session", options.session, "An id, a unique prefix of one, or a name")->required();
     app.add_flag("--read-only", options.read_only,
-                 "Watch only: nothing that is typed gets there, no window is resized");
+                 "Watch only: nothing that is typed gets there, and no window is resized that others are at");
     app.footer(
         "tmux's detach key (usually C-b d), and ~. at the start of a line, leave the session running: exit code 0, as "
         "where the session ends meanwhile. Where the connection breaks it is waited for, until Ctrl-C.");

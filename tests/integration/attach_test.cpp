@@ -167,17 +167,29 @@ TEST_F(Attach, ComesBackWhenTheServerCanBeReachedAgain) {
 
 TEST_F(Attach, OutlivesTheDaemon) {
     start();
-    Terminal terminal(attach({"it"}), environment());
+    // The next daemon is for the test to start.
+    Terminal terminal({CMSSH_CMCTL, "--no-spawn", "attach", "it"}, environment());
     ASSERT_TRUE(terminal.prints("ready"));
     world.daemon.crash();
     EXPECT_TRUE(answers(terminal, "without a daemon"));
     world.start_daemon();
     EXPECT_TRUE(answers(terminal, "with the next one"));
+    EXPECT_TRUE(wait_until([&] { return connection().at("leases") == 1; })) << "it has a lease there too";
     ASSERT_TRUE(world.connection_becomes(world.key("127.0.0.1"), "up"));
     ::kill(master(), SIGKILL);
     ASSERT_TRUE(terminal.prints(kLost));
     ASSERT_TRUE(terminal.prints("<with the next one>"));
     EXPECT_TRUE(answers(terminal, "on the next master"));
+}
+
+TEST_F(Attach, ServesATerminalThatTheServerDoesNotKnow) {
+    const std::string id = start();
+    Terminal terminal(attach({"it"}), environment({"TERM=no-such-terminal"}));
+    ASSERT_TRUE(terminal.prints("ready"));
+    EXPECT_TRUE(answers(terminal, "as an xterm"));
+    terminal.type(kDetach);
+    EXPECT_EQ(terminal.wait(), 0);
+    EXPECT_TRUE(runs(id));
 }
 
 TEST(AttachOnADeadPath, MovesToTheNextMaster) {
@@ -421,6 +433,19 @@ TEST_F(StartAttach, GivesTheCommandsCodeAndLeavesItsLastScreen) {
     EXPECT_TRUE(terminal.prints(": exited 7"));
     EXPECT_EQ(terminal.wait(), 7);
     expect_same(terminal.modes(), before);
+}
+
+TEST_F(StartAttach, HearsOfTheEndFromTheNextDaemon) {
+    Words words = start_attach(kProgram);
+    words.insert(words.begin() + 1, "--no-spawn");
+    Terminal terminal(words, environment());
+    ASSERT_TRUE(terminal.prints("ready"));
+    world.daemon.crash();
+    ASSERT_TRUE(answers(terminal, "without a daemon"));
+    terminal.type("quit\r");
+    world.start_daemon();
+    EXPECT_TRUE(terminal.prints(": exited 7"));
+    EXPECT_EQ(terminal.wait(), 7);
 }
 
 TEST_F(StartAttach, ShowsWhatAShortCommandPrinted) {
