@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "client/login_call.hpp"
 #include "client/output.hpp"
 #include "protocol/names.hpp"
 
@@ -49,7 +50,12 @@ std::optional<int> follow(const GlobalOptions& global, PatientClient& client, co
     const bool terminal = ::isatty(STDOUT_FILENO) != 0;
     std::optional<std::string> cursor = from.beginning ? std::optional<std::string>("") : std::nullopt;
     bool out_of_reach = false;
+    ReachedByPerson reached(global);
+    api::SessionState state = session.state;
     for (;;) {
+        if (auto failure = reached.see(session.ctx, state)) {
+            return give_up(global, std::move(*failure), session);
+        }
         auto wait = kWait;
         std::optional<Instant> answer_by;
         if (deadline) {
@@ -87,6 +93,7 @@ std::optional<int> follow(const GlobalOptions& global, PatientClient& client, co
         if (nobody_reads()) {
             return exit_code::kFailed;
         }
+        state = log.state;
         const bool was_out_of_reach = std::exchange(out_of_reach, log.state == api::SessionState::Unreachable);
         if (out_of_reach && !was_out_of_reach && !global.quiet) {
             std::fprintf(stderr, "cmctl: %s is out of reach, waiting for it; the session runs on\n",

@@ -1,6 +1,7 @@
 #include "client/login_call.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "client/given_context.hpp"
 #include "client/prompt.hpp"
@@ -33,6 +34,25 @@ RpcClient::Progress LoginWatch::progress() {
             line_.set(told->ctx + ": " + told->phase + " (" + told->server + ')');
         }
     };
+}
+
+std::optional<CallError> ReachedByPerson::see(const std::string& ctx, api::SessionState state) {
+    if (state != api::SessionState::Unreachable) {
+        asked_ = false;
+        return std::nullopt;
+    }
+    if (std::exchange(asked_, true) || !person_is_there()) {
+        return std::nullopt;
+    }
+    Json params = {{"ctx", ctx}};
+    add_login_params(params);
+    auto connected = call_with_login<api::ConnectResult>(global_, "connect", std::move(params));
+    auto* failure = std::get_if<CallError>(&connected);
+    // Whatever else it is, the session comes back or it does not: that is waited for.
+    if (failure != nullptr && failure->error.kind == ErrorKind::Cancelled) {
+        return std::move(*failure);
+    }
+    return std::nullopt;
 }
 
 }  // namespace cmssh::client

@@ -48,4 +48,17 @@ Outcome<T> call_with_login(const GlobalOptions& global, std::string_view method,
     return call_with_login<T>(std::get<RpcClient>(client), method, std::move(params), deadline);
 }
 
+// For who waits for a session, on whose server a login may need a person: asks that person, once each time that the
+// session has got out of reach.
+class ReachedByPerson {
+public:
+    explicit ReachedByPerson(const GlobalOptions& global) : global_(global) {}
+    // What was heard of the session last. The failure: the person cancelled it.
+    [[nodiscard]] std::optional<CallError> see(const std::string& ctx, api::SessionState state);
+
+private:
+    const GlobalOptions& global_;
+    bool asked_ = false;
+};
+
 }  // namespace cmssh::client

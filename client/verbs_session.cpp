@@ -187,12 +187,24 @@ std::string no_exit_code_text(const api::Session& session) {
     return text;
 }
 
-// A wait that failed is told; otherwise the session that has ended.
-std::variant<Reply<api::SessionResult>, int> wait_for_end(const GlobalOptions& global, PatientClient& client,
-                                                          const std::string& session, std::optional<Instant> deadline) {
+int failed_wait(const GlobalOptions& global, CallError failure, const std::string& session) {
+    if (failure.error.kind == ErrorKind::Cancelled && failure.error.hint.empty()) {
+        failure.error.hint = "cmctl wait " + session + ", the session runs on";
+    }
+    return print_error(global, failure);
+}
+
+// Until its end, the deadline, or for a moment where a person may have to be asked for it.
+Outcome<api::SessionResult> wait_a_while(PatientClient& client, const std::string& session,
+                                         std::optional<Instant> deadline) {
+    constexpr auto kMoment = std::chrono::seconds(5);
     StatusLine status;
     status.set("waiting for " + session);
     client.on_idle([&status] { status.tick(); });
+    if (person_is_there()) {
+        const Instant moment = std::chrono::steady_clock::now() + kMoment;
+        deadline = deadline ? std::min(*deadline, moment) : moment;
+    }
     const auto params = [&] {
         Json json = {{"session", session}};
         if (deadline) {
@@ -206,17 +218,39 @@ std::variant<Reply<api::SessionResult>, int> wait_for_end(const GlobalOptions& g
         client.call<api::SessionResult>("wait", params, deadline ? std::optional(*deadline + kGrace) : std::nullopt);
     client.on_idle({});
     status.clear();
-    if (auto* failure = std::get_if<CallError>(&outcome)) {
-        if (failure->error.kind == ErrorKind::Cancelled && failure->error.hint.empty()) {
-            failure->error.hint = "cmctl wait " + session + ", the session runs on";
+    return outcome;
+}
+
+// A wait that failed is told; otherwise the session that has ended.
+std::variant<Reply<api::SessionResult>, int> wait_for_end(const GlobalOptions& global, PatientClient& client,
+                                                          const std::string& session, std::optional<Instant> deadline) {
+    ReachedByPerson reached(global);
+    const auto named = [&] { return Json{{"session", session}}; };
+    for (;;) {
+        // Only where a person is there to be asked, it matters how the session is meanwhile.
+        if (person_is_there()) {
+            const auto now = client.call<api::SessionResult>("get", named, deadline);
+            const auto* known = std::get_if<Reply<api::SessionResult>>(&now);
+            if (auto failure = known != nullptr ? reached.see(known->value.session.ctx, known->value.session.state)
+                                                : std::nullopt) {
+                return failed_wait(global, std::move(*failure), session);
+            }
         }
-        return print_error(global, *failure);
+        auto outcome = wait_a_while(client, session, deadline);
+        auto* failure = std::get_if<CallError>(&outcome);
+        const bool in_time = !deadline || std::chrono::steady_clock::now() < *deadline;
+        if (failure != nullptr && failure->error.kind == ErrorKind::Timeout && in_time) {
+            continue;
+        }
+        if (failure != nullptr) {
+            return failed_wait(global, std::move(*failure), session);
+        }
+        auto& reply = std::get<Reply<api::SessionResult>>(outcome);
+        if (!reply.value.session.exit_code && !global.quiet) {
+            std::fprintf(stderr, "%s\n", printable(no_exit_code_text(reply.value.session)).c_str());
+        }
+        return std::move(reply);
     }
-    auto& reply = std::get<Reply<api::SessionResult>>(outcome);
-    if (!reply.value.session.exit_code && !global.quiet) {
-        std::fprintf(stderr, "%s\n", printable(no_exit_code_text(reply.value.session)).c_str());
-    }
-    return std::move(reply);
 }
 
 std::string kill_text(const api::KillResult& result, const KillOptions& options) {
@@ -358,16 +392,6 @@ int follow_logs(const GlobalOptions& global, const LogsOptions& options) {
     FollowFrom from;
     from.lines = options.lines;
     const auto& session = std::get<Reply<api::SessionResult>>(found).value.session;
-    if (session.state == api::SessionState::Unreachable && person_is_there()) {
-        // It may be for want of an answer. Where it is not, it comes back or it does not: that is waited for.
-        Json connect = {{"ctx", session.ctx}};
-        add_login_params(connect);
-        const auto connected = call_with_login<api::ConnectResult>(global, "connect", std::move(connect));
-        const auto* failure = std::get_if<CallError>(&connected);
-        if (failure != nullptr && failure->error.kind == ErrorKind::Cancelled) {
-            return print_error(global, *failure);
-        }
-    }
     return follow(global, client, session, from, deadline).value_or(exit_code::kOk);
 }
 

@@ -570,6 +570,13 @@ TEST_F(Passphrase, IsAskedForByWhoFollowsAndByWhoAttaches) {
     logs.type("\x03");
     EXPECT_EQ(logs.wait(), 130) << logs.shown();
     world.rpc().call("disconnect", {{"ctx", "server-1"}, {"force", true}});
+    Terminal wait(world.daemon, {"wait", "job"});
+    wait.wait_for("Enter passphrase for key");
+    wait.type(kPassphrase + "\n");
+    EXPECT_TRUE(world.connection_becomes(key, "up"));
+    wait.type("\x03");
+    EXPECT_EQ(wait.wait(), 130) << wait.shown();
+    world.rpc().call("disconnect", {{"ctx", "server-1"}, {"force", true}});
     Terminal attach(world.daemon, {"attach", "job"});
     attach.wait_for("Enter passphrase for key");
     attach.type(kPassphrase + "\n");
