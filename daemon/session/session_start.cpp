@@ -15,6 +15,9 @@ constexpr std::size_t kMaxCommand = 256 * 1024;
 constexpr std::size_t kMaxEnvironment = 256 * 1024;
 // Longer than any start takes: a server's tmux answers in milliseconds.
 constexpr Duration kStartDeadline = std::chrono::seconds(15);
+// For a cd on the server, which hangs only where a file system does.
+constexpr Duration kEnterDeadline = std::chrono::seconds(3);
+constexpr Duration kEnterPause = std::chrono::milliseconds(20);
 constexpr Duration kSettleDeadline = std::chrono::hours(1);
 
 Error invalid(std::string message, std::string hint = {}) {
@@ -231,6 +234,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr recor
             table_.remove(record->view.id);
             registry_.remove(record->view.id);
         }
+        record->start_error = error;
         record->changed.notify_all();
         co_return error;
     }
@@ -246,9 +250,10 @@ asio::awaitable<Result<api::StartResult>> Sessions::repeated_start(RecordPtr rec
         in_time = co_await record->changed.wait_until(deadline);
     }
     if (table_.by_id(record->view.id) == nullptr) {
-        co_return Error{.kind = ErrorKind::Cancelled,
-                        .message = "the start with this request_id failed",
-                        .hint = "start again with another request_id"};
+        Error gone{.kind = ErrorKind::Cancelled,
+                   .message = "the start with this request_id failed",
+                   .hint = "start again with another request_id"};
+        co_return record->start_error ? *record->start_error : gone;
     }
     const bool never_arrived = record->view.state == api::SessionState::Starting ||
                                (record->view.state == api::SessionState::Lost && record->view.reason == kNeverStarted);
@@ -446,8 +451,9 @@ asio::awaitable<Result<void>> Sessions::check_directory(RecordPtr record, std::s
         }
     }
     const auto tried = co_await connection.run(tmux::try_directory_command(directory), deadline);
-    // Where it can't be asked, the session's own script still runs the command there or not at all.
-    if (!tried || tried->exit_code == 0) {
+    // The server may have no channel left for it.
+    const bool entered = tried ? tried->exit_code == 0 : co_await enters_directory(record, directory);
+    if (entered) {
         co_return Result<void>();
     }
     if (auto* channel = connection.tmux()) {
@@ -456,8 +462,29 @@ asio::awaitable<Result<void>> Sessions::check_directory(RecordPtr record, std::s
     co_return Error{
         .kind = ErrorKind::BadCwd,
         .message = "the server has no directory " + printable(directory) + " that its user can enter" +
-                   (tried->standard_error.empty() ? "" : ": " + printable(first_line(tried->standard_error))),
+                   (!tried || tried->standard_error.empty() ? "" : ": " + printable(first_line(tried->standard_error))),
         .hint = "give a --cwd that exists on the server"};
+}
+
+asio::awaitable<bool> Sessions::enters_directory(RecordPtr record, std::string directory) {
+    const Instant deadline = clock_.now() + kEnterDeadline;
+    TmuxChannel* channel = record->connection->tmux();
+    if (channel != nullptr) {
+        (void)co_await channel->request(tmux::try_directory_of_command(record->view.id, directory), deadline);
+    }
+    while (clock_.now() < deadline && !shutting_down_) {
+        channel = record->connection->tmux();
+        if (channel == nullptr) {
+            break;
+        }
+        const auto answer = co_await channel->request(tmux::entered_command(record->view.id), deadline);
+        if (!answer || (!answer->empty() && !answer->front().empty())) {
+            co_return !answer || answer->front() != "no";
+        }
+        co_await stop_.wait_until(clock_.now() + kEnterPause);
+    }
+    // The session's own script runs the command there or not at all.
+    co_return true;
 }
 
 asio::awaitable<void> Sessions::settle(RecordPtr record) {

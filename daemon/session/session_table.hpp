@@ -23,9 +23,10 @@ struct SessionRecord : StoredSession {
 
     Connection* connection = nullptr;  // until it has ended; the hold keeps it alive
     Hold hold;
-    bool being_started = false;  // a call is at it: nobody else decides about its state
-    bool tmux_asked = false;     // of this start: it may run
-    bool cancelled = false;      // killed before tmux was asked
+    bool being_started = false;             // a call is at it: nobody else decides about its state
+    bool tmux_asked = false;                // of this start: it may run
+    bool cancelled = false;                 // killed before tmux was asked
+    std::optional<Error> start_error = {};  // why it is no session; for who waited for the same start
     Event changed;
     std::deque<const void*> senders;  // who types into it, and who waits for that, first come first served
 };

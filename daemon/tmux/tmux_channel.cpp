@@ -80,7 +80,8 @@ asio::awaitable<Result<std::unique_ptr<TmuxChannel>>> TmuxChannel::open(asio::an
         if (greeted) {
             channel->tasks_.spawn("tmux replies", channel->read_replies());
             channel->tasks_.spawn("tmux requests", channel->write_queue());
-            const auto alive = co_await channel->set_up(tmux::setup_commands(config, ownership), deadline);
+            const auto alive =
+                co_await channel->set_up(tmux::setup_commands(config, ownership, random_bits()), deadline);
             if (alive) {
                 channel->life_.tmux = alive->empty() ? "" : alive->front();
                 co_return std::move(channel);

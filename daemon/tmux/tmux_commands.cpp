@@ -136,18 +136,26 @@ std::string remove_spare_if_there(const Ownership& ownership) {
            quote(remove_spare_command(ownership));
 }
 
-// While nobody of ours is there to ask, tmux itself looks every two seconds for ends whose status it missed, as
-// collect_status_command() says: the time of an end is that of its status.
-std::string collect_later(const std::string& keeper) {
-    return "run-shell -bC -d 2 -t " + quote(keeper) + " '#{@cmssh_collect}'";
+// tmux itself looks for ends whose status it missed, as collect_status_command() says: the time of an end is that of
+// its status. Every two seconds while nobody of ours is there to ask; seldom while a client is, which hears of each
+// look and may be out of reach without tmux's knowing. A chain of looks ends with the client that it was begun for, or
+// when another was begun.
+constexpr int kOften = 2;
+constexpr int kSeldom = 15;
+
+std::string look_later(const std::string& keeper, int seconds) {
+    return "run-shell -bC -d " + std::to_string(seconds) + " -t " + quote(keeper) + " '#{@cmssh_look}'";
 }
 
-std::string collect_while_detached(const std::string& keeper) {
-    return "if-shell -F -t " + quote(keeper) +
-           " '#{==:#{session_attached},0}' { "
-           "if-shell -F '#{m:*x*,#{S:#{W:#{P:#{?pane_dead,#{?pane_dead_time,,x},}}}}}' { " +
-           collect_status_command() + " } ; " + collect_later(keeper) + " }";
+std::string look(const std::string& keeper, std::uint64_t chain) {
+    return "if-shell -F -t " + quote(keeper) + " '#{==:#{@cmssh_chain}," + std::to_string(chain) +
+           "}' { if-shell -F '#{m:*x*,#{S:#{W:#{P:#{?pane_dead,#{?pane_dead_time,,x},}}}}}' { " +
+           collect_status_command() + " } ; if-shell -F -t " + quote(keeper) + " '#{session_attached}' { " +
+           look_later(keeper, kSeldom) + " } { " + look_later(keeper, kOften) + " } }";
 }
+
+// Of every daemon that uses this tmux: it does the same for all of them.
+constexpr int kNameHook = 7263;
 
 // What a pane gets from tmux's options when it is made.
 constexpr std::string_view kOptionsOfPanes = "#{default-shell} #{default-terminal}";
@@ -282,8 +290,9 @@ cmssh_attach() {
 )sh";
     script += tmux + " attach-session" + (viewer == Viewer::Watches ? " -r" : "") + " -t " + name + "\ncmssh_s=$?\n";
     // After a detach, and after the end of the session, tmux exits with 0 alike.
-    script += tmux + " has-session -t " + name + " 2>/dev/null || exit " + std::to_string(api::kAttachedToNothing) +
-              "\n}\ncmssh_attach\n";
+    // Without a terminal: on one that the server does not know, tmux refuses every command.
+    script += tmux + " has-session -t " + name + " </dev/null 2>/dev/null || exit " +
+              std::to_string(api::kAttachedToNothing) + "\n}\ncmssh_attach\n";
     // A terminal that the server's terminfo does not have yet: all of these understand xterm's sequences.
     script += R"sh([ "$cmssh_s" -eq 0 ] || tput -T "$TERM" longname >/dev/null 2>&1 || {
 TERM=xterm-256color
@@ -294,7 +303,7 @@ exit "$cmssh_s")sh";
     return for_any_shell(script);
 }
 
-std::vector<std::string> setup_commands(const SessionsConfig& config, const Ownership& ownership) {
+std::vector<std::string> setup_commands(const SessionsConfig& config, const Ownership& ownership, std::uint64_t chain) {
     const std::string keeper = target(keeper_name(ownership));
     return {
         "set-option -s exit-empty off",
@@ -312,10 +321,16 @@ std::vector<std::string> setup_commands(const SessionsConfig& config, const Owne
         "set-option -t " + quote(keeper) + " @cmssh_owner " + quote(ownership.owner),
         // A spare session is of no use to anybody else: whatever ends our client, tmux lets go of it.
         remove_spare_command(ownership),
-        "set-option -t " + quote(keeper) + " @cmssh_collect " + quote(collect_while_detached(keeper)),
+        // A session's name is its id, whatever a person on it calls it.
+        "set-hook -g " + quote("session-renamed[" + std::to_string(kNameHook) + ']') + ' ' +
+            quote("if-shell -F '#{&&:#{@cmssh_id},#{!=:#{session_name},#{@cmssh_id}}}' { rename-session '#{@cmssh_id}' "
+                  "}"),
+        "set-option -t " + quote(keeper) + " @cmssh_look " + quote(look(keeper, chain)),
+        "set-option -t " + quote(keeper) + " @cmssh_chain " + std::to_string(chain),
+        look_later(keeper, kSeldom),
         "set-hook -t " + quote(keeper) + " client-detached " +
             quote(remove_spare_if_there(ownership) + " ; set-hook -gu " + environment_hook(ownership) + " ; " +
-                  collect_later(keeper)),
+                  look_later(keeper, kOften)),
         // It has the environment of when it was made.
         "set-hook -g " + environment_hook(ownership) + ' ' + quote(remove_spare_if_there(ownership)),
         // One line a second at most, and only when the set of dead panes changed.
@@ -373,6 +388,7 @@ std::vector<std::string> start_commands(const SessionsConfig& config, const Owne
         option + "@cmssh_owner " + quote(ownership.owner),
         option + "@cmssh_server " + quote(to_hex(ownership.server_key)),
         option + "@cmssh_note " + quote(encode_note(session.note)),
+        option + "@cmssh_id " + session.id,
     };
 }
 
@@ -447,14 +463,15 @@ std::optional<std::string> take_over_command(const Ownership& ownership, std::in
         "#{==:#{pane_dead}#{pane_in_mode}#{pane_input_off}#{cursor_flag}#{session_windows}#{window_panes}"
         "#{session_last_attached} #{pane_pid} #{@cmssh_made_with},000011 " +
         std::to_string(spare_pid) + ' ' + std::string(kOptionsOfPanes) + "}";
-    return "if-shell -F -t " + quote(target(spare)) + ' ' + quote(fit) +             //
-           " { rename-session -t " + quote('=' + spare) + ' ' + quote(session.id) +  //
-           " ; set-hook -u " + here + "client-session-changed" +                     //
-           " ; set-option -u " + here + "detach-on-destroy" +                        //
-           " ; set-option -u " + here + "@cmssh_made_with" +                         //
-           " ; set-option -wu " + here + "remain-on-exit" +                          //
-           " ; set-option " + here + "@cmssh_note " + quote(encode_note(session.note)) + " ; " + windows +
-           "send-keys -l " + here + quote(text) + " ; send-keys " + here + "Enter" +
+    return "if-shell -F -t " + quote(target(spare)) + ' ' + quote(fit) +                  //
+           " { rename-session -t " + quote('=' + spare) + ' ' + quote(session.id) +       //
+           " ; set-hook -u " + here + "client-session-changed" +                          //
+           " ; set-option -u " + here + "detach-on-destroy" +                             //
+           " ; set-option -u " + here + "@cmssh_made_with" +                              //
+           " ; set-option -wu " + here + "remain-on-exit" +                               //
+           " ; set-option " + here + "@cmssh_note " + quote(encode_note(session.note)) +  //
+           " ; set-option " + here + "@cmssh_id " + session.id + " ; " + windows + "send-keys -l " + here +
+           quote(text) + " ; send-keys " + here + "Enter" +
            // Its time of activity, by which `tmux attach` chooses, is now.
            " ; switch-client -E -t " + quote('=' + session.id) + " ; switch-client -E -t " + quote('=' + keeper) +
            " ; display-message -p " + here + quote(kPlaceFormat) + " } { display-message -p " +
@@ -674,6 +691,16 @@ std::string run_script_command(std::string_view script) {
 
 std::string try_directory_command(std::string_view directory) {
     return for_any_shell("cd -- " + sh_quote(directory));
+}
+
+std::string try_directory_of_command(std::string_view session_id, std::string_view directory) {
+    const std::string outcome = "set-option -t " + quote(target(session_id)) + " @cmssh_entered ";
+    return "if-shell -b -t " + quote(target(session_id)) + ' ' +
+           quote_literal_format(try_directory_command(directory)) + " { " + outcome + "yes } { " + outcome + "no }";
+}
+
+std::string entered_command(std::string_view session_id) {
+    return "display-message -p -t " + quote(target(session_id)) + " '#{@cmssh_entered}'";
 }
 
 std::string signal_command(std::int64_t pane_pid, int signal) {

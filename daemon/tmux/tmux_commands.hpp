@@ -50,8 +50,9 @@ enum class Viewer { TakesPart, Watches };  // who watches types nothing and does
 [[nodiscard]] std::string attach_command(const SessionsConfig& config, std::string_view session_id, Viewer viewer);
 
 // Sent once after the channel is open: what the user's ~/.tmux.conf must not change, and the subscription to dead
-// panes.
-[[nodiscard]] std::vector<std::string> setup_commands(const SessionsConfig& config, const Ownership& ownership);
+// panes. chain: a number that no earlier set-up had.
+[[nodiscard]] std::vector<std::string> setup_commands(const SessionsConfig& config, const Ownership& ownership,
+                                                      std::uint64_t chain);
 
 // Of setup_commands(): one that fails where our client is not attached to the keeper session yet.
 [[nodiscard]] bool needs_keeper(std::string_view command);
@@ -200,6 +201,9 @@ enum class Typed {
 
 // A command line for a channel of its own: exits 0 where the server's user can enter the directory.
 [[nodiscard]] std::string try_directory_command(std::string_view directory);
+// The same without a channel of its own: entered_command() then answers yes or no, or nothing yet.
+[[nodiscard]] std::string try_directory_of_command(std::string_view session_id, std::string_view directory);
+[[nodiscard]] std::string entered_command(std::string_view session_id);
 // Sends a signal to the foreground process group of a pane's terminal. Exits 3 where there is none.
 [[nodiscard]] std::string signal_command(std::int64_t pane_pid, int signal);
 // Between a session's end by our kill and the sweep: what ignores SIGHUP has this long to end by itself.

@@ -285,6 +285,11 @@ TEST(Error, ChannelRefusedWhereTheOneAllowedIsTaken) {
     World world(options);
     const std::string id = world.start_id("server-1", kLong);
     const std::string second = world.start_id("server-1", kLong);
+    const Json nowhere = {{"ctx", "server-1"}, {"command", kLong}, {"cwd", "/no/such/directory"}};
+    EXPECT_EQ(world.rpc().refusal("start", nowhere).at("data").at("kind"), "bad_cwd");
+    const std::string link = world.dir / "link";
+    std::filesystem::create_symlink("/usr", link);
+    world.rpc().call("kill", {{"session", world.start_id("server-1", kLong, {{"cwd", link}})}});
     const Json error = world.rpc().refusal("kill", {{"session", id}, {"signal", "TERM"}});
     expect_kind(error, "channel_refused", -32011);
     EXPECT_EQ(error.at("data").value("session", ""), id);

@@ -267,6 +267,22 @@ TEST(Outage, HidesNoEndAndNoTimeOfOne) {
     }
 }
 
+// By somebody who is attached, or by a script: to us it is the same session.
+TEST(Renamed, SessionKeepsItsNameAndItsEnd) {
+    World world(servers(1));
+    // The first one warms up; the second has the spare session of the first, or one of its own.
+    for (int i = 0; i < 2; ++i) {
+        const std::string file = world.dir / ("gate-" + std::to_string(i));
+        const std::string id = world.start_id("server-1", until(file, 5));
+        ASSERT_EQ(world.tmux(1, {"rename-session", "-t", '=' + id, "mine"}).status.code, 0);
+        EXPECT_TRUE(wait_until([&] { return world.tmux(1, {"has-session", "-t", '=' + id}).status.code == 0; }));
+        let_end(file);
+        const Json ended = world.wait(id);
+        EXPECT_EQ(ended.at("state"), "exited");
+        EXPECT_EQ(ended.at("exit_code"), 5);
+    }
+}
+
 TEST(TmuxServer, ThatIsKilledLosesItsSessionsWithTheReason) {
     World world(servers(2), kImpatient);
     const std::string id = world.start_id("server-1", kLong);

@@ -47,7 +47,7 @@ NewSession nasty_session() {
 TEST(StartCommands, GiveTmuxTheWordsAsTheyAre) {
     const NewSession session = nasty_session();
     const auto commands = start_commands(SessionsConfig{}, kOwner, session);
-    ASSERT_EQ(commands.size(), 4U);
+    ASSERT_EQ(commands.size(), 5U);
     auto words = words_of(commands[0]);
     const auto script = std::find(words.begin(), words.end(), "--") + 3;
     ASSERT_LT(script, words.end());
@@ -88,7 +88,7 @@ TEST(StartCommands, LeaveOutWhatIsNotGiven) {
 
 TEST(StartCommands, MarkTheSessionAsOurs) {
     const auto commands = start_commands(SessionsConfig{}, kOwner, nasty_session());
-    ASSERT_EQ(commands.size(), 4U);
+    ASSERT_EQ(commands.size(), 5U);
     const auto option = [](const std::string& name, const std::string& value) {
         return ElementsAre("set-option", "-t", "=sess-abcdefgh:", name, value);
     };
@@ -115,7 +115,7 @@ TEST(TmuxCommands, AreOneLineEachWhateverIsInThem) {
     const Ownership owner{.owner = "00", .server_key = "u@h:22 via a\nb \"#{pid}"};
     SessionsConfig config;
     auto lines = start_commands(config, owner, nasty_session());
-    for (const auto& line : setup_commands(config, owner)) {
+    for (const auto& line : setup_commands(config, owner, 1)) {
         lines.push_back(line);
     }
     const std::string nasty = "sess-\n\"; kill-server; \"$HOME";
@@ -161,13 +161,13 @@ TEST(TmuxCommands, KeepOneKeeperForEachOwnerAndServer) {
     EXPECT_EQ(keepers.size(), 3U);
     EXPECT_EQ(keeper(kOwner), keeper(kOwner));
     // The setup marks that keeper.
-    EXPECT_THAT(setup_commands(SessionsConfig{}, kOwner), Contains(HasSubstr('=' + keeper(kOwner) + ':')));
+    EXPECT_THAT(setup_commands(SessionsConfig{}, kOwner, 1), Contains(HasSubstr('=' + keeper(kOwner) + ':')));
 }
 
 TEST(TmuxCommands, SetUpWhatTheUsersConfigMustNotChange) {
     SessionsConfig config;
     config.scrollback = 1234;
-    const auto lines = setup_commands(config, kOwner);
+    const auto lines = setup_commands(config, kOwner, 1);
     for (const auto* line :
          {"set-option -g destroy-unattached off", "set-option -s exit-empty off", "set-option -s exit-unattached off",
           "set-option -g default-command ''", "set-option -g history-limit 1234", "set-option -wg remain-on-exit on"}) {
@@ -196,13 +196,13 @@ std::string handed_over(const std::string& line) {
 
 TEST(SetUp, KnowsWhatNeedsOurClientToBeAttached) {
     int needing = 0;
-    for (const std::string& command : setup_commands(SessionsConfig{}, kOwner)) {
+    for (const std::string& command : setup_commands(SessionsConfig{}, kOwner, 1)) {
         const bool about_it =
             command.find("cmssh-keeper-") != std::string::npos || command.find("dead::") != std::string::npos;
         EXPECT_EQ(needs_keeper(command), about_it) << command;
         needing += about_it ? 1 : 0;
     }
-    EXPECT_EQ(needing, 4);
+    EXPECT_EQ(needing, 6);
 }
 
 TEST(TakeOver, IsOneLineThatTmuxExpandsNothingOf) {
@@ -258,7 +258,7 @@ TEST(SpareSession, HasOneNamePerOwnerAndKey) {
     EXPECT_NE(remove_spare_command(kOwner), remove_spare_command(other));
     EXPECT_THAT(remove_spare_command(kOwner), HasSubstr("\"=cmssh-spare-"));
     EXPECT_EQ(make_spare_commands(SessionsConfig{}, kOwner, {}, kReadsToTheEnd)[0], remove_spare_command(kOwner));
-    EXPECT_THAT(setup_commands(SessionsConfig{}, kOwner), Contains(remove_spare_command(kOwner)));
+    EXPECT_THAT(setup_commands(SessionsConfig{}, kOwner, 1), Contains(remove_spare_command(kOwner)));
 }
 
 TEST(SpareSession, IsThereWhereAllButTheRemovalSucceeded) {
