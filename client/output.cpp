@@ -166,7 +166,13 @@ int print_error(const GlobalOptions& global, const CallError& failure) {
         std::fprintf(stderr, "%s\n", json.dump(-1, ' ', true, Json::error_handler_t::replace).c_str());
         return failure.exit_code;
     }
-    std::fprintf(stderr, "cmctl: %s\n", printable_lines(error.message).c_str());
+    std::string message = error.message;
+    for (const auto& about : {error.server, error.session}) {
+        if (about && message.find(*about) == std::string::npos) {
+            message += " (" + *about + ')';
+        }
+    }
+    std::fprintf(stderr, "cmctl: %s\n", printable_lines(message).c_str());
     // What ssh said in one line is in the message already.
     if (error.ssh_stderr && error.message.find(trimmed(printable_lines(*error.ssh_stderr))) == std::string::npos) {
         std::string indented;
