@@ -184,7 +184,17 @@ int connect(const GlobalOptions& global, const std::string& ctx) {
 
 int disconnect(const GlobalOptions& global, const std::string& ctx, bool force) {
     catch_interrupts();
-    const auto outcome = call<api::ConnectionResult>(global, "disconnect", {{"ctx", ctx}, {"force", force}});
+    const auto deadline = deadline_of(global);
+    auto connected = RpcClient::connect(global, deadline);
+    if (const auto* failure = std::get_if<CallError>(&connected)) {
+        return print_error(global, *failure);
+    }
+    RpcClient& client = std::get<RpcClient>(connected);
+    StatusLine status;
+    status.set(ctx + ": waiting for what is under way there (--force ends it)");
+    client.on_idle([&status] { status.tick(); });
+    const auto outcome = call<api::ConnectionResult>(client, "disconnect", {{"ctx", ctx}, {"force", force}}, deadline);
+    status.clear();
     if (const auto code = print_outcome(global, outcome)) {
         return *code;
     }

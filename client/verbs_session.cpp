@@ -167,8 +167,8 @@ std::variant<Started, int> start_session(const GlobalOptions& global, const Json
             continue;
         }
         CallError told = failure;
-        if (told.error.hint.empty() &&
-            (told.exit_code == exit_code::kTimeout || told.exit_code == exit_code::kInterrupted)) {
+        const bool given_up = told.exit_code == exit_code::kTimeout || told.exit_code == exit_code::kInterrupted;
+        if (told.daemon_lost || (told.error.hint.empty() && given_up)) {
             told.error.hint = "cmctl list tells whether it was started";
         }
         const int code = print_error(global, told);

@@ -448,6 +448,7 @@ private:
     // Had its master gone, ssh would have logged in for each command without a word.
     void end_peer(const std::string& n) {
         run(setup_, ssh(n, n, {"-Ocheck"}));
+        run(setup_, ssh(n, n, {"tmux", "-L", "peer", "kill-server"}));
         run(setup_, ssh(n, n, {"-Oexit"}));
     }
 
