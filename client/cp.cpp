@@ -255,7 +255,8 @@ int cp(const GlobalOptions& global, const CpOptions& options) {
     if (code != exit_code::kOk && lease.failure()) {
         return *lease.failure();
     }
-    return code == kConnectionFailed ? exit_code::kUnreachable : code;
+    // scp has this for a file that it cannot read, too.
+    return code == kConnectionFailed ? exit_code::kFailed : code;
 }
 
 }  // namespace cmssh::client

@@ -81,7 +81,7 @@ std::optional<int> follow(const GlobalOptions& global, PatientClient& client, co
             return give_up(global, std::move(*failure), session);
         }
         const api::LogsResult& log = std::get<Reply<api::LogsResult>>(outcome).value;
-        if (log.truncated && cursor && !global.quiet) {
+        if (log.truncated && cursor) {
             std::fprintf(stderr, "cmctl: %s: lines are missing here: tmux kept fewer than came\n", session.id.c_str());
         }
         if (!print_text(log.text, terminal)) {

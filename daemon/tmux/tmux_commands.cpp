@@ -192,17 +192,28 @@ constexpr std::string_view kRowFormat =
 // The variables have names that nobody's own have: one that is in the environment already would be passed on changed.
 // What a user gets by typing the command in a new tmux window: the login, interactive shell's environment, then the
 // program itself in the shell's place. $1 is the directory or empty. csh reads no arguments safely, so that it only
-// lends its environment; fish hands its list on to sh as it is. The directory is entered again behind the rc files,
-// which may leave it.
+// lends its environment: with a prompt, the sign of a person, or without where its files do not end well so. fish hands
+// its list on to sh as it is. The directory is entered again behind the rc files, which may leave it.
 constexpr std::string_view kRunInLoginShell = R"sh(cmssh_d=$1; shift
 [ -z "$cmssh_d" ] || cd -- "$cmssh_d" || exit 1
 cmssh_i='[ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@"'
 case ${SHELL##*/} in
 sh|ash|bash|dash|ksh*|mksh|yash|zsh) exec "$SHELL" -l FLAGS -c "$cmssh_i" "$SHELL" "$cmssh_d" "$@" ;;
 fish) exec "$SHELL" -l FLAGS -c 'exec $argv' -- /bin/sh -c "$cmssh_i" sh "$cmssh_d" "$@" ;;
-csh|tcsh) cmssh_e=$("$SHELL" -c 'if ( -r /etc/csh.login ) source /etc/csh.login
+csh|tcsh) cmssh_e=
+[ -z "FLAGS" ] || cmssh_e=$("$SHELL" -f -c 'set prompt="% "
+if ( -r /etc/csh.cshrc ) source /etc/csh.cshrc
+if ( -r /etc/csh.login ) source /etc/csh.login
+if ( $?tcsh && -r ~/.tcshrc ) then
+source ~/.tcshrc
+else if ( -r ~/.cshrc ) then
+source ~/.cshrc
+endif
 if ( -r ~/.login ) source ~/.login
 /bin/sh -c "echo @cmssh@; export -p; echo umask `umask`"')
+case $cmssh_e in *@cmssh@*) ;; *) cmssh_e=$("$SHELL" -c 'if ( -r /etc/csh.login ) source /etc/csh.login
+if ( -r ~/.login ) source ~/.login
+/bin/sh -c "echo @cmssh@; export -p; echo umask `umask`"') ;; esac
 printf %s "${cmssh_e%%@cmssh@*}"
 case $cmssh_e in *@cmssh@*) eval "${cmssh_e#*@cmssh@}" ;; esac
 [ -z "$cmssh_d" ] || cd -- "$cmssh_d" || exit 1

@@ -141,6 +141,7 @@ TEST(Cp, TakesSeveralAndPatterns) {
 
 TEST(Cp, ExitsAsScpDoesAndWith5WhereTheConnectionFails) {
     World world(with_sftp());
+    EXPECT_EQ(cp(world, {"/no/such/file", "server-1:x"}).status.code, 1);
     write_file(world.dir / "file", "x");
     const auto missing = cp(world, {"server-1:missing", world.dir / "back"});
     EXPECT_EQ(missing.status.code, 1);

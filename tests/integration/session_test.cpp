@@ -171,6 +171,20 @@ TEST(Session, HasTheEnvironmentOfALoginShell) {
     EXPECT_TRUE(environment.contains("HOME=" + world.sshd.home(1)));
 }
 
+TEST(Session, HasWhatCshGivesAPersonAlone) {
+    SshdOptions options = servers(1);
+    options.shell[1] = "/bin/tcsh";
+    World world(options);
+    write_file(world.sshd.home(1) + "/.cshrc", "if ( ! $?prompt ) exit\nsetenv FROM_CSHRC yes\n");
+    write_file(world.sshd.home(1) + "/.login", "setenv FROM_LOGIN yes\n");
+    const std::string file = world.dir / "environment";
+    world.start_id("server-1", {"sh", "-c", R"(env -0 >"$0.part" && mv "$0.part" "$0")", file});
+    const Words lines = recorded(file);
+    const std::set<std::string> environment(lines.begin(), lines.end());
+    EXPECT_TRUE(environment.contains("FROM_LOGIN=yes"));
+    EXPECT_TRUE(environment.contains("FROM_CSHRC=yes"));
+}
+
 TEST(Session, TakesAHundredKilobytes) {
     World world;
     std::string big;
