@@ -241,6 +241,12 @@ asio::awaitable<Result<api::LogsResult>> Sessions::read_log(RecordPtr record, Co
             const auto reply = co_await channel->request(tmux::pane_state_command(pane), deadline);
             near = reply ? tmux::parse_pane_state(*reply) : std::nullopt;
         }
+        // Behind a screen that a program will take away again, nothing is known to have come or gone.
+        if (params.wait_ms && near && near->alternate && !near->dead) {
+            api::LogsResult nothing;
+            nothing.cursor = to_text(*since);
+            co_return nothing;
+        }
         const auto first = near ? first_row_needed(*since->place, *near) : std::nullopt;
         if (first) {
             // Counted from the top of the screen.

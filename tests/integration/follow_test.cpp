@@ -247,18 +247,18 @@ TEST(Follow, WhatIsOnAScreenOfItsOwnIsNoLog) {
     World world(servers(1));
     Shell shell(world);
     Cmctl follower(world, {"logs", "-f", shell.id});
-    shell.run("echo before");
-    EXPECT_TRUE(follower.prints("before\n"));
+    shell.run("seq 4; echo before");
+    EXPECT_TRUE(follower.prints("1\n2\n3\n4\nbefore\n"));
     shell.run("printf '\\033[?1049h\\033[Hfull\\nscreen\\n'");
     ASSERT_TRUE(wait_until([&] {
         return world.rpc().call("logs", {{"session", shell.id}}).at("text").get<std::string>().find("screen") !=
                std::string::npos;
     }));
     shell.run("printf '\\033[?1049l'; echo behind");
-    EXPECT_TRUE(follower.prints("before\nbehind\n")) << follower.output();
+    EXPECT_TRUE(follower.prints("1\n2\n3\n4\nbefore\nbehind\n")) << follower.output();
     shell.run("exit");
     EXPECT_EQ(follower.code(), 0);
-    EXPECT_EQ(follower.output(), "before\nbehind\n");
+    EXPECT_EQ(follower.output(), "1\n2\n3\n4\nbefore\nbehind\n");
 }
 
 TEST(Follow, ATerminalOfAnotherSizeChangesNothing) {
