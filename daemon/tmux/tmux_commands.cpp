@@ -277,8 +277,12 @@ echo "$cmssh_k home $HOME"
     const std::string tmux = "\"$cmssh_t\" -u -L " + sh_quote(config.tmux_socket);
     // Of a path that died without a word, our client may be attached for hours. Where its output is stalled it cannot
     // be detached, and a tmux that is told to end meanwhile never does.
-    script += "for cmssh_c in $(" + tmux + " list-clients -t " + sh_quote(target(keeper_name(ownership))) +
-              " -F '#{?client_control_mode,#{client_pid},}' 2>/dev/null); do kill -9 \"$cmssh_c\" 2>/dev/null; done\n";
+    // tmux before 3.7 crashes when it has an event to announce, as the end of a client is, while a client of its
+    // control mode has said what it is and is not started yet (control-notify.c). So ours comes when the last one's end
+    // is known.
+    script += "cmssh_n=100; while cmssh_c=$(" + tmux + " list-clients -t " + sh_quote(target(keeper_name(ownership))) +
+              " -F '#{?client_control_mode,#{client_pid},}' 2>/dev/null) && [ -n \"$cmssh_c\" ] && [ $cmssh_n -gt 0 ]; "
+              "do cmssh_n=$((cmssh_n-1)); kill -9 $cmssh_c 2>/dev/null; done\n";
     const std::string control =
         tmux + " -C new-session -A -D -s " + keeper_name(ownership) + " -f no-output,ignore-size 'exec cat'";
     // tmux 3.3 keeps a control client for ever whose last output it could not write, and with it the channel and the

@@ -226,8 +226,20 @@ using OpenScript = TmuxScripts;
 // Prints its version, or its arguments and the limit of descriptors.
 constexpr std::string_view kFakeTmux = R"sh(#!/bin/sh
 if [ "$1" = -V ]; then echo "tmux 3.4"; exit; fi
+if [ "$4" = list-clients ]; then exit; fi
 printf '@@\0'
 printf '%s\0' "$@"
+)sh";
+
+// For two questions it has a client, whose pid is beyond any process's.
+constexpr std::string_view kTmuxWithAClient = R"sh(#!/bin/sh
+if [ "$1" = -V ]; then echo "tmux 3.4"; exit; fi
+if [ "$4" = list-clients ]; then
+    echo asked >>"$HOME/asked"
+    [ "$(wc -l <"$HOME/asked")" -gt 2 ] || printf '\n999999999\n'
+    exit
+fi
+printf '@@asked %s' "$(wc -l <"$HOME/asked")"
 )sh";
 
 std::string greeting_of(const std::string& output, const std::string& token) {
@@ -259,6 +271,19 @@ TEST_F(OpenScript, GreetsAndBecomesTmuxUnderEveryShell) {
         words[8] = "KEEPER";
         EXPECT_THAT(words, ElementsAreArray({"-u", "-L", "our-socket", "-C", "new-session", "-A", "-D", "-s", "KEEPER",
                                              "-f", "no-output,ignore-size", "exec cat"}));
+    }
+}
+
+// tmux before 3.7 may crash of a control client that comes while the end of another is announced.
+TEST_F(OpenScript, WaitsForTheEndOfTheLastControlClient) {
+    home_.write("bin/tmux", kTmuxWithAClient, true);
+    for (const auto& shell : login_shells()) {
+        SCOPED_TRACE(shell);
+        home_.write("asked", "");
+        auto variables = environment(shell);
+        variables["PATH"] = home_.path() + "/bin:" + variables["PATH"];
+        const Ran ran = run_by(shell, open_command(SessionsConfig{}, kOwner, "cmssh-123"), variables);
+        EXPECT_THAT(ran.output, HasSubstr("@@asked 3")) << ran.errors;
     }
 }
 
