@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "daemon/base/log.hpp"
 #include "daemon/session/screen_text.hpp"
@@ -81,6 +82,11 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
         co_return pending_kill(*record, params.signal.value_or(""), "its server is not known any more");
     }
     ConnectionUse connection(*record->connection);
+    const bool cold = connection->tmux() == nullptr;
+    if (cold) {
+        // A login takes its time, and what was asked for is not to end with us.
+        (void)pending_kill(*record, params.signal.value_or(""), "its server is not reached yet");
+    }
     auto want =
         want_of(caller, record->view.ctx, record->view.server.key, std::move(params.auth_sock), params.interactive);
     const auto ready = co_await connection->ensure_tmux(std::move(want));
@@ -90,6 +96,16 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
     }
     if (!ready) {
         co_return pending_kill(*record, params.signal.value_or(""), ready.error().message);
+    }
+    if (cold) {
+        const auto pending = std::exchange(record->pending_kill, std::nullopt);
+        if (!pending && signal != 0) {
+            // Whoever looked at the server first sends it.
+            result.session = record->view;
+            co_return result;
+        }
+        // A signal leaves a kill that was asked for before in its place.
+        signal = pending && pending->empty() ? 0 : signal;
     }
     if (signal == 0) {
         co_return co_await kill_by_tmux(record, std::move(connection));

@@ -186,6 +186,22 @@ TEST_P(Restart, CarriesOutAKillThatWasPending) {
     EXPECT_THAT(world.tmux_sessions(1), ElementsAre(other));
 }
 
+TEST_P(Restart, CarriesOutAKillThatWaitedForALogin) {
+    const std::string id = world.start_id("server-1", kLong);
+    const std::string signalled = world.start_id("server-1", kLong);
+    ::kill(world.sshd.pid(), SIGSTOP);
+    world.sshd.signal_connections(SIGKILL);
+    ASSERT_TRUE(world.becomes(signalled, "unreachable"));
+    (void)world.rpc().send("kill", {{"session", id}});
+    (void)world.rpc().send("kill", {{"session", signalled}, {"signal", "KILL"}});
+    (void)world.rpc().call("ping");
+    end_daemon();
+    ::kill(world.sshd.pid(), SIGCONT);
+    world.start_daemon();
+    EXPECT_EQ(world.wait(id).at("state"), "killed");
+    EXPECT_EQ(world.wait(signalled).at("signal"), "KILL");
+}
+
 INSTANTIATE_TEST_SUITE_P(Memory, Restart, ::testing::Values(End::Stop, End::Crash),
                          ::testing::PrintToStringParamName());
 
