@@ -101,17 +101,21 @@ public:
             return;
         }
         std::string phase = progress->phase;
+        if (phase == "using_existing") {
+            return say(progress->ctx, kReuse, progress->server);
+        }
         if (phase == "connecting") {
             say(progress->ctx, "establishing master connection", progress->server);
         }
         std::replace(phase.begin(), phase.end(), '_', ' ');
         status_.set(progress->ctx + ": " + phase);
     }
-    void is_started(const api::StartResult& result) {
-        say(result.session.ctx, "using existing master connection", result.session.server.key);
-    }
+    // Who waited for another call's login did not make one, nor did who repeats a request.
+    void is_started(const api::StartResult& result) { say(result.session.ctx, kReuse, result.session.server.key); }
 
 private:
+    static constexpr const char* kReuse = "using existing master connection";
+
     void say(const std::string& ctx, const char* what, const std::string& key) {
         if (!said_ && !quiet_) {
             std::fprintf(stderr, "%s: %s (%s)\n", printable(ctx).c_str(), what, printable(key).c_str());
@@ -207,6 +211,9 @@ Outcome<api::SessionResult> wait_a_while(PatientClient& client, const std::strin
     }
     const auto params = [&] {
         Json json = {{"session", session}};
+        if (const auto auth_sock = environment_value("SSH_AUTH_SOCK")) {
+            json["auth_sock"] = *auth_sock;
+        }
         if (deadline) {
             const auto left =
                 std::chrono::ceil<std::chrono::milliseconds>(*deadline - std::chrono::steady_clock::now());
@@ -280,10 +287,11 @@ int start(const GlobalOptions& global, StartOptions options) {
     if (!options.ctx) {
         options.ctx = environment_value("CMSSH_CTX");
     }
-    const auto params = start_params(options);
+    auto params = start_params(options);
     if (!params) {
         return exit_code::kUsage;
     }
+    (*params)["tell_reuse"] = !global.quiet;
     const auto deadline = deadline_of(global);
     catch_interrupts();
     auto outcome = start_session(global, *params, options.ctx.has_value(), deadline);
@@ -372,7 +380,8 @@ int list(const GlobalOptions& global, const ListOptions& options) {
     if (!table.empty()) {
         table.print(global);
     } else if (!global.quiet && ::isatty(STDERR_FILENO) != 0) {
-        std::fputs(options.all ? "no sessions\n" : "no sessions that have not ended\n", stderr);
+        const std::string where = options.ctx ? " of " + printable(*options.ctx) : "";
+        std::fprintf(stderr, "no sessions%s%s\n", where.c_str(), options.all ? "" : " that have not ended");
     }
     return exit_code::kOk;
 }

@@ -259,7 +259,10 @@ struct Fields<StartParams> {
         field("size", &StartParams::size, "of the session's screen"),
         field("request_id", &StartParams::request_id, "given again: the same session, never a second one"),
         field("auth_sock", &StartParams::auth_sock, kAuthSockDoc),
-        field("interactive", &StartParams::interactive, kInteractiveDoc).defaulted());
+        field("interactive", &StartParams::interactive, kInteractiveDoc).defaulted(),
+        field("tell_reuse", &StartParams::tell_reuse,
+              "send `progress` also where no login is waited for, with the phase using_existing")
+            .defaulted());
 };
 
 template <>
@@ -334,7 +337,9 @@ struct Fields<WaitParams> {
     static constexpr Use use = Use::Params;
     static constexpr auto list =
         std::make_tuple(field("session", &WaitParams::session, kSessionDoc),
-                        field("timeout_ms", &WaitParams::timeout_ms, "absent: as long as it takes").at_least(0));
+                        field("timeout_ms", &WaitParams::timeout_ms, "absent: as long as it takes").at_least(0),
+                        field("auth_sock", &WaitParams::auth_sock, kAuthSockDoc),
+                        field("interactive", &WaitParams::interactive, kInteractiveDoc).defaulted());
 };
 
 constexpr std::string_view kCtxDoc = "context or ssh destination";
@@ -686,10 +691,10 @@ template <>
 struct Fields<Progress> {
     static constexpr std::string_view name = "Progress";
     static constexpr Use use = Use::Result;
-    static constexpr auto list =
-        std::make_tuple(field("id", &Progress::id, "of the request that waits"),
-                        field("ctx", &Progress::ctx, "its context"), field("server", &Progress::server, "server key"),
-                        field("phase", &Progress::phase, "queued, connecting (ssh logs in) or opening_tmux"));
+    static constexpr auto list = std::make_tuple(
+        field("id", &Progress::id, "of the request that waits"), field("ctx", &Progress::ctx, "its context"),
+        field("server", &Progress::server, "server key"),
+        field("phase", &Progress::phase, "queued, connecting (ssh logs in), opening_tmux or using_existing"));
 };
 
 template <typename T>

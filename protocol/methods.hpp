@@ -135,6 +135,7 @@ struct StartParams {
     std::optional<std::string> request_id;
     std::optional<std::string> auth_sock;
     bool interactive = false;
+    bool tell_reuse = false;
 };
 struct StartResult {
     Session session;
@@ -173,6 +174,8 @@ struct KillResult {
 struct WaitParams {
     std::string session;
     std::optional<std::int64_t> timeout_ms;
+    std::optional<std::string> auth_sock;
+    bool interactive = false;
 };
 
 struct LogsParams {
@@ -375,12 +378,13 @@ struct VersionResult {
     std::vector<std::string> capabilities;
 };
 
-// Notification `progress`: what a call that waits for a login is waiting for.
+// Notification `progress`: what a call that waits for a login is waiting for; "using_existing" where it was asked to
+// tell that it does not.
 struct Progress {
     Json id;  // of the request
     std::string ctx;
     std::string server;  // key
-    std::string phase;   // "queued", "connecting" (ssh logs in), "opening_tmux"
+    std::string phase;   // "queued", "connecting" (ssh logs in), "opening_tmux", "using_existing"
 };
 
 // Notification `prompt`: what ssh asks the person behind a call with `interactive`; answered by the method `answer`.

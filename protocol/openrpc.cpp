@@ -78,9 +78,9 @@ Json build(const std::string& version) {
         "kill", "Ends a session or sends it a signal; kept for later while its server is unreachable",
         {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::TmuxFailed, ErrorKind::MasterLost,
          ErrorKind::ChannelRefused, ErrorKind::Timeout, ErrorKind::Cancelled});
-    document.add<WaitParams, SessionResult>(
-        "wait", "Answers once the session has ended",
-        {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::Timeout, ErrorKind::Cancelled});
+    document.add<WaitParams, SessionResult>("wait",
+                                            "Answers once the session has ended; logs in where nothing else does",
+                                            login_errors_and({ErrorKind::SessionNotFound, ErrorKind::Ambiguous}));
     document.add<LogsParams, LogsResult>(
         "logs", "What a session has printed; for an ended one what it had at its end",
         {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::TmuxFailed, ErrorKind::MasterLost,

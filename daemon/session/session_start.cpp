@@ -212,6 +212,9 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr recor
     }
     session.env.erase("CMSSH_SESSION");  // of a context
     session.env.erase("CMSSH_SESSION_CTX");
+    if (params.tell_reuse && record->connection->tmux() != nullptr) {
+        caller.progress(record->view.ctx, record->view.server.key, "using_existing");
+    }
     auto want = want_of(caller, record->view.ctx, record->view.server.key, params.auth_sock, params.interactive);
     auto started = co_await start_on(record, std::move(session), std::move(want), tried, std::move(caller));
     record->being_started = false;

@@ -43,6 +43,12 @@ std::shared_ptr<Person> person_of(const Caller& caller, std::string ctx) {
     return person;
 }
 
+// Or is up, or about to be.
+bool reconnects_by_itself(ConnectionMachine::State state) {
+    using State = ConnectionMachine::State;
+    return state != State::Idle && state != State::NeedsAuth && state != State::Failed;
+}
+
 }  // namespace
 
 Connection::Want want_of(const Caller& caller, const std::string& ctx, const std::string& server_key,
@@ -295,9 +301,16 @@ asio::awaitable<Result<api::SessionResult>> Sessions::wait(api::WaitParams param
         constexpr std::int64_t kLongest = 100LL * 365 * 24 * 3600 * 1000;
         deadline = clock_.now() + std::chrono::milliseconds(std::min(*params.timeout_ms, kLongest));
     }
+    const auto failure = std::make_shared<std::optional<Error>>();
+    reach_for_wait(record, caller, params, failure);
     bool in_time = true;
-    while (!api::ended(record->view.state) && !*caller.gone && !shutting_down_ && in_time) {
+    while (!api::ended(record->view.state) && !*failure && !*caller.gone && !shutting_down_ && in_time) {
         in_time = co_await Event::wait_for_either(record->changed, *caller.gone_event, deadline);
+    }
+    if (!api::ended(record->view.state) && *failure) {
+        Error error = **failure;
+        error.session = record->view.id;
+        co_return error;
     }
     if (!api::ended(record->view.state)) {
         Error error{.kind = shutting_down_ ? ErrorKind::ShuttingDown : ErrorKind::Timeout,
@@ -309,6 +322,27 @@ asio::awaitable<Result<api::SessionResult>> Sessions::wait(api::WaitParams param
     api::SessionResult result;
     result.session = record->view;
     co_return result;
+}
+
+void Sessions::reach_for_wait(const RecordPtr& record, const Caller& caller, api::WaitParams& params,
+                              std::shared_ptr<std::optional<Error>> failure) {
+    if (api::ended(record->view.state) || record->connection == nullptr ||
+        reconnects_by_itself(record->connection->state())) {
+        return;
+    }
+    auto want =
+        want_of(caller, record->view.ctx, record->view.server.key, std::move(params.auth_sock), params.interactive);
+    tasks_.spawn(record->view.id,
+                 reach(record, ConnectionUse(*record->connection), std::move(want), std::move(failure)));
+}
+
+asio::awaitable<void> Sessions::reach(RecordPtr record, ConnectionUse connection, Connection::Want want,
+                                      std::shared_ptr<std::optional<Error>> failure) {
+    const auto ready = co_await connection->ensure_tmux(std::move(want));
+    if (!ready && !reconnects_by_itself(connection->state())) {
+        *failure = ready.error();
+        record->changed.notify_all();
+    }
 }
 
 void Sessions::set_state(SessionRecord& record, api::SessionState state) {

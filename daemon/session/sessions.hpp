@@ -194,6 +194,11 @@ private:
     void restore_session(StoredSession stored);
     asio::awaitable<void> restore_connections(std::vector<StoredConnection> stored);
     asio::awaitable<void> reattach(RecordPtr record);
+    // For who waits for a session that is out of reach, where nobody else tries to reach it.
+    void reach_for_wait(const RecordPtr& record, const Caller& caller, api::WaitParams& params,
+                        std::shared_ptr<std::optional<Error>> failure);
+    asio::awaitable<void> reach(RecordPtr record, ConnectionUse connection, Connection::Want want,
+                                std::shared_ptr<std::optional<Error>> failure);
     void set_state(SessionRecord& record, api::SessionState state);
     void forget_ended();
     void sweep_later(Connection& connection, const std::string& session_id, std::int64_t pane_pid);

@@ -212,6 +212,21 @@ TEST(Cmctl, KillsSeveralAndTellsTheFirstFailure) {
     EXPECT_TRUE(world.list().empty());
 }
 
+TEST(Cmctl, SaysThatItUsesAConnectionBeforeItWaits) {
+    World world;
+    world.start("server-1", {"cat"});
+    const pid_t tmux = std::stoi(world.tmux(1, {"display-message", "-p", "#{pid}"}).output);
+    ASSERT_EQ(::kill(tmux, SIGSTOP), 0);
+    SpawnOptions spawn;
+    spawn.environment = world.daemon.environment();
+    Process starting({CMSSH_CMCTL, "start", "--ctx", "server-1", "cat"}, spawn);
+    const std::string said = "server-1: using existing master connection (" + world.key("127.0.0.1") + ")\n";
+    EXPECT_TRUE(wait_until([&] { return starting.errors() == said; }));
+    ASSERT_EQ(::kill(tmux, SIGCONT), 0);
+    EXPECT_EQ(*starting.wait(), (ExitStatus{.code = 0, .signal = 0}));
+    EXPECT_EQ(starting.errors(), said);
+}
+
 TEST(Cmctl, EndsWithItsWaitOnCtrlC) {
     World world;
     const std::string id = world.start_id("server-1", {"cat"});

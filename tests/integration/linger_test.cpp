@@ -130,6 +130,28 @@ TEST(Disconnect, BringsTheServerBackForAKill) {
     EXPECT_EQ(world.tmux_sessions(1), Words{});
 }
 
+TEST(Disconnect, IsEndedByAWaitForASessionThere) {
+    World world(servers(1));
+    const std::string file = world.dir / "gate";
+    const std::string id =
+        world.start_id("server-1", {"sh", "-c", "until [ -e \"$0\" ]; do sleep 0.01; done; exit 5", file});
+    world.rpc().call("disconnect", {{"ctx", "server-1"}});
+    write_file(file, "");
+    EXPECT_EQ(world.rpc().call("wait", {{"session", id}}).at("session").at("exit_code"), 5);
+    EXPECT_EQ(world.sshd.logins(), 2);
+}
+
+TEST(Disconnect, IsToldToAWaitThatCannotEndIt) {
+    World world(servers(1));
+    const std::string id = world.start_id("server-1", kLong);
+    world.rpc().call("disconnect", {{"ctx", "server-1"}});
+    world.sshd.stop();
+    const Json error = world.rpc().refusal("wait", {{"session", id}});
+    EXPECT_EQ(error.at("data").at("kind"), "connect_refused");
+    EXPECT_EQ(error.at("data").at("session"), id);
+    world.sshd.start();
+}
+
 TEST(Disconnect, OfWhatIsNotConnectedIsNoError) {
     World world(servers(1));
     for (const bool force : {false, true}) {

@@ -226,11 +226,12 @@ TEST(Methods, WhatIsWrittenIsReadBack) {
                                   .size = Size{.cols = 100, .rows = 30},
                                   .request_id = "r",
                                   .auth_sock = "/s",
-                                  .interactive = true});
+                                  .interactive = true,
+                                  .tell_reuse = true});
     expect_round_trip(ListParams{.ctx = "a", .all = true, .state = SessionState::Lost});
     expect_round_trip(
         KillParams{.session = "s", .signal = "TERM", .forget = true, .auth_sock = "/s", .interactive = true});
-    expect_round_trip(WaitParams{.session = "s", .timeout_ms = 5});
+    expect_round_trip(WaitParams{.session = "s", .timeout_ms = 5, .auth_sock = "/s", .interactive = true});
     expect_round_trip(ConnectParams{.ctx = "a", .auth_sock = "/s", .interactive = true});
     expect_round_trip(DisconnectParams{.ctx = "a", .force = true});
     expect_round_trip(CheckParams{.ctx = "a"});
