@@ -96,7 +96,7 @@ TEST(OpenRpc, RequiredParamsComeFirst) {
         }
     }
     EXPECT_EQ(method("start")["params"][0]["name"], "command");
-    EXPECT_EQ(method("start")["params"].size(), 9u);
+    EXPECT_EQ(method("start")["params"].size(), 10u);
 }
 
 TEST(OpenRpc, ParamsSayWhatTheReadersCheck) {
