@@ -189,18 +189,35 @@ constexpr std::string_view kRowFormat =
     "cmssh #{session_name} #{window_id} #{pane_id} #{pane_pid} #{pane_dead} x#{pane_dead_status} x#{pane_dead_signal} "
     "x#{pane_dead_time} x#{@cmssh_note}";
 
-// The variables have names that nobody's own have: one that is in the environment already would be passed on changed.
 // What a user gets by typing the command in a new tmux window: the login, interactive shell's environment, then the
-// program itself in the shell's place. $1 is the directory or empty. csh reads no arguments safely, so that it only
-// lends its environment: with a prompt, the sign of a person, or without where its files do not end well so. fish hands
-// its list on to sh as it is. The directory is entered again behind the rc files, which may leave it.
-constexpr std::string_view kRunInLoginShell = R"sh(cmssh_d=$1; shift
+// program itself in the shell's place. $1 is the directory or empty: it is entered again behind the rc files, which may
+// leave it. $2 names the variables that the caller gave: env sets them once more behind the rc files, which may set
+// them too; and fish without a locale decodes what it has inherited, but not its words. fish hands its list on to sh as
+// it is. csh reads no arguments safely, so that it only lends its environment: with a prompt, the sign of a person, or
+// without where its files do not end well so. Where an rc file may put another shell in its own's place, which is then
+// not told what to run, that one lends it: it reads a line, and has no terminal whose jobs it could control. What a
+// logout prints stands behind the last mark.
+// The variables have names that nobody's own have: one that is in the environment already would be passed on changed.
+constexpr std::string_view kRunInLoginShell = R"sh(cmssh_d=$1 cmssh_n=$2; shift 2
 [ -z "$cmssh_d" ] || cd -- "$cmssh_d" || exit 1
+[ -z "$cmssh_n" ] || {
+set -- /bin/sh -c 'exec "$@"' sh "$@"
+for cmssh_v in $cmssh_n; do eval "set -- \"$cmssh_v=\$$cmssh_v\" \"\$@\""; done
+set -- /usr/bin/env "$@"
+}
 cmssh_i='[ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@"'
+cmssh_p='/bin/sh -c "echo @cmssh@; export -p; echo umask `umask`; echo @cmssh@"'
+cmssh_e=
 case ${SHELL##*/} in
-sh|ash|bash|dash|ksh*|mksh|yash|zsh) exec "$SHELL" -l FLAGS -c "$cmssh_i" "$SHELL" "$cmssh_d" "$@" ;;
+sh|ash|bash|dash|ksh*|mksh|yash|zsh)
+[ -n "FLAGS" ] && command -v setsid >/dev/null 2>&1 &&
+cat ~/.profile ~/.bash_profile ~/.bash_login ~/.bashrc ~/.kshrc ~/.mkshrc ~/.zshenv ~/.zprofile ~/.zshrc 2>/dev/null |
+grep -q '^[^#]*exec[[:blank:]].*\(sh\|nu\|elvish\)\([^[:alnum:]_]\|$\)' || exec "$SHELL" -l FLAGS -c "$cmssh_i" "$SHELL" "$cmssh_d" "$@"
+cmssh_e=$(echo "/bin/sh -c 'x=\$(readlink /proc/\$PPID/exe); case \$x in */${SHELL##*/}) x=;; esac
+[ -z \"\$x\" ] || exec \"\$x\" -i -c \"\$0\"; eval \"\$0\"' '$cmssh_p'" | setsid "$SHELL" -l -i 2>/dev/null)
+case $cmssh_e in *@cmssh@*) ;; *) exec "$SHELL" -l -c "$cmssh_i" "$SHELL" "$cmssh_d" "$@" ;; esac ;;
 fish) exec "$SHELL" -l FLAGS -c 'exec $argv' -- /bin/sh -c "$cmssh_i" sh "$cmssh_d" "$@" ;;
-csh|tcsh) cmssh_e=
+csh|*-csh|tcsh)
 [ -z "FLAGS" ] || cmssh_e=$("$SHELL" -f -c 'set prompt="% "
 if ( -r /etc/csh.cshrc ) source /etc/csh.cshrc
 if ( -r /etc/csh.login ) source /etc/csh.login
@@ -210,18 +227,17 @@ else if ( -r ~/.cshrc ) then
 source ~/.cshrc
 endif
 if ( -r ~/.login ) source ~/.login
-/bin/sh -c "echo @cmssh@; export -p; echo umask `umask`"')
+'"$cmssh_p")
 case $cmssh_e in *@cmssh@*) ;; *) cmssh_e=$("$SHELL" -c 'if ( -r /etc/csh.login ) source /etc/csh.login
 if ( -r ~/.login ) source ~/.login
-/bin/sh -c "echo @cmssh@; export -p; echo umask `umask`"') ;; esac
+'"$cmssh_p") ;; esac ;;
+esac
 printf %s "${cmssh_e%%@cmssh@*}"
-case $cmssh_e in *@cmssh@*) eval "${cmssh_e#*@cmssh@}" ;; esac
+case $cmssh_e in *@cmssh@*) cmssh_e=${cmssh_e#*@cmssh@}; eval "${cmssh_e%@cmssh@*}" ;; esac
 [ -z "$cmssh_d" ] || cd -- "$cmssh_d" || exit 1
-exec "$@" ;;
-*) exec "$@" ;;
-esac)sh";
+exec "$@")sh";
 
-constexpr std::string_view kRunPlainly = R"sh([ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@")sh";
+constexpr std::string_view kRunPlainly = R"sh([ -z "$1" ] || cd -- "$1" || exit 1; shift 2; exec "$@")sh";
 
 // The spare session's program. Its terminal takes a line of any length without showing it once the cursor is hidden,
 // which is the sign that tmux is asked for. Then the terminal is as it was, the line has set environment and words, and
@@ -254,6 +270,18 @@ bool is_plain_variable(std::string_view name) {
     return std::none_of(kFamilies.begin(), kFamilies.end(),
                         [name](std::string_view family) { return name.starts_with(family); }) &&
            std::find(kSingle.begin(), kSingle.end(), name) == kSingle.end();
+}
+
+// The second word of the run script.
+std::string names_of(const std::map<std::string, std::string>& env) {
+    std::string names;
+    for (const auto& [name, value] : env) {
+        if (is_plain_variable(name)) {
+            names += names.empty() ? "" : " ";
+            names += name;
+        }
+    }
+    return names;
 }
 
 std::string run_script(SessionShell shell) {
@@ -388,7 +416,8 @@ std::vector<std::string> start_commands(const SessionsConfig& config, const Owne
         variable(name, value);
     }
     // Two or more words: tmux executes them without a shell.
-    line += " -- /bin/sh -c " + quote(run_script(config.shell)) + " sh " + quote(session.directory);
+    line += " -- /bin/sh -c " + quote(run_script(config.shell)) + " sh " + quote(session.directory) + ' ' +
+            quote(names_of(session.env));
     for (const auto& argument : session.note.command) {
         line += ' ';
         line += quote(argument);
@@ -463,7 +492,7 @@ std::optional<std::string> take_over_command(const Ownership& ownership, std::in
         windows += "set-environment " + here + name + ' ' + quote(value) + " ; ";
         script += ' ' + name + '=' + sh_quote(value);
     }
-    script += "; set --";
+    script += "; set -- " + sh_quote(names_of(session.env));
     for (const auto& argument : session.note.command) {
         script += ' ' + sh_quote(argument);
     }

@@ -103,13 +103,15 @@ protected:
     }
     // What tmux would execute for the session: what stands behind -- in its command line.
     static std::vector<std::string> executed(SessionShell shell, std::vector<std::string> command,
-                                             const std::string& directory = {}) {
+                                             const std::string& directory = {},
+                                             const std::map<std::string, std::string>& env = {}) {
         SessionsConfig config;
         config.shell = shell;
         NewSession session;
         session.id = "sess-a";
         session.note.command = std::move(command);
         session.directory = directory;
+        session.env = env;
         const auto words = words_of(start_commands(config, kOwner, session)[0]);
         return {std::find(words.begin(), words.end(), "--") + 1, words.end()};
     }
@@ -165,6 +167,49 @@ TEST_F(StartScript, GivesTheProgramTheLoginShellsEnvironment) {
         const Ran plain = run_program(executed(SessionShell::None, print), variables);
         EXPECT_THAT(words_behind_mark(plain.output), ElementsAreArray({std::string(), nasty}));
     }
+}
+
+TEST_F(StartScript, GivesTheCallersVariablesWhateverTheStartUpFilesSay) {
+    const std::map<std::string, std::string> env = {{"FROM_RC", "it's \"a\" $HOME `id` \\ !1 *\né @cmssh@ x\n"},
+                                                    {"UID", "5"}};
+    const std::vector<std::string> print = {"/bin/sh", "-c", "printf '@@\\0%s\\0' \"$FROM_RC\""};
+    for (const auto& shell : login_shells()) {
+        for (const auto mode : {SessionShell::LoginInteractive, SessionShell::Login, SessionShell::None}) {
+            SCOPED_TRACE(shell + " mode " + std::to_string(static_cast<int>(mode)));
+            auto variables = environment(shell);
+            for (const auto& [name, value] : env) {
+                variables[name] = value;  // as tmux does
+            }
+            const Ran ran = run_program(executed(mode, print, {}, env), variables);
+            EXPECT_THAT(words_behind_mark(ran.output), ElementsAreArray({env.at("FROM_RC")})) << ran.errors;
+        }
+    }
+}
+
+// People who may not change their login shell do so.
+TEST_F(StartScript, RunsTheProgramWhereAStartUpFileStartsAnotherShell) {
+    const std::vector<std::string> print = {"/bin/sh", "-c", "printf '@@\\0'; printf '%s\\0' \"$FROM_RC\" \"$@\"",
+                                            "sh"};
+    const std::vector<std::string> words = {"a b", "it's", "$HOME", "!1", "é\n"};
+    auto command = print;
+    command.insert(command.end(), words.begin(), words.end());
+    std::vector<std::string> printed = {"from rc"};
+    printed.insert(printed.end(), words.begin(), words.end());
+    const std::string witness = home_.path() + "/witness";
+    home_.write(".bash_profile", ". ~/.bashrc\n");
+    home_.write(".bash_logout", "echo 'touch " + witness + "'\n");
+    home_.write(".zshrc", "export FROM_RC='from rc'\n");
+    for (const auto* guard : {"true", "[ -t 0 ]", "false"}) {
+        for (const auto* next : {"zsh", "fish"}) {
+            SCOPED_TRACE(std::string(guard) + ' ' + next);
+            home_.write(".bashrc", std::string("case $- in *i*) ") + guard + " && exec " + next +
+                                       "; esac\nexport FROM_RC='from rc'\necho noise\n");
+            const Ran ran =
+                run_program(executed(SessionShell::LoginInteractive, command), environment("/usr/bin/bash"));
+            EXPECT_THAT(words_behind_mark(ran.output), ElementsAreArray(printed)) << ran.errors;
+        }
+    }
+    EXPECT_NE(::access(witness.c_str(), F_OK), 0);
 }
 
 TEST_F(StartScript, RunsInItsDirectoryWhateverTheStartUpFilesDo) {
