@@ -44,15 +44,33 @@ Outcome<T> call(RpcClient& client, std::string_view method, Json params, std::op
     return read_reply<T>(std::move(std::get<Json>(answer)));
 }
 
-// One call on a connection of its own.
+// For a call that may be repeated where the daemon was lost: once.
+class SecondTry {
+public:
+    // Whether to call again, now. client: that of the call that failed so.
+    [[nodiscard]] bool after(const CallError& failure, const RpcClient& client);
+    [[nodiscard]] bool first() const { return !lost_at_; }
+
+private:
+    std::optional<Instant> lost_at_;
+};
+
+// One call that only asks, on a connection of its own.
 template <typename T>
-Outcome<T> call(const GlobalOptions& global, std::string_view method, Json params) {
+Outcome<T> call(const GlobalOptions& global, std::string_view method, const Json& params) {
     const auto deadline = deadline_of(global);
-    auto client = RpcClient::connect(global, deadline);
-    if (auto* failure = std::get_if<CallError>(&client)) {
-        return std::move(*failure);
+    SecondTry again;
+    for (;;) {
+        auto client = RpcClient::connect(global, deadline);
+        if (auto* failure = std::get_if<CallError>(&client)) {
+            return std::move(*failure);
+        }
+        auto outcome = call<T>(std::get<RpcClient>(client), method, params, deadline);
+        const auto* failure = std::get_if<CallError>(&outcome);
+        if (failure == nullptr || !again.after(*failure, std::get<RpcClient>(client))) {
+            return outcome;
+        }
     }
-    return call<T>(std::get<RpcClient>(client), method, std::move(params), deadline);
 }
 
 }  // namespace cmssh::client

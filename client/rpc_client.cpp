@@ -23,6 +23,9 @@ namespace {
 
 // A daemon that runs answers `version` in microseconds; one that is stopped or stuck, never.
 constexpr auto kAnswerDeadline = std::chrono::seconds(5);
+// One that stops holds its lock a moment longer than its socket.
+constexpr auto kEndingDaemon = std::chrono::seconds(2);
+constexpr int kEndingDaemonPauseMilliseconds = 50;
 constexpr std::size_t kReadSize = 64 * 1024;
 constexpr int kIdleMilliseconds = 200;
 
@@ -111,13 +114,18 @@ std::variant<RpcClient, CallError> RpcClient::connect(const GlobalOptions& globa
     if (global.no_spawn) {
         return no_daemon("no daemon listens on " + path, "cmctl daemon start");
     }
-    auto spawned = spawn_daemon(global, deadline);
-    if (spawned.failure) {
-        return std::move(*spawned.failure);
-    }
-    if (auto running = connect_running(path, deadline)) {
-        return std::move(*running);
-    }
+    const Instant until = std::chrono::steady_clock::now() + kEndingDaemon;
+    SpawnOutcome spawned;
+    do {
+        spawned = spawn_daemon(global, deadline);
+        if (spawned.failure) {
+            return std::move(*spawned.failure);
+        }
+        if (auto running = connect_running(path, deadline)) {
+            return std::move(*running);
+        }
+    } while (spawned.another_serves && !interrupted() && std::chrono::steady_clock::now() < until &&
+             ::poll(nullptr, 0, kEndingDaemonPauseMilliseconds) == 0);
     if (spawned.another_serves) {
         return no_daemon("your daemon serves on another socket than " + path,
                          "cmctl daemon stop, or leave --socket and CMSSH_SOCKET away");

@@ -26,8 +26,6 @@ namespace {
 
 // What the daemon is given over a call's own deadline to say itself that time is up.
 constexpr auto kGrace = std::chrono::seconds(2);
-constexpr auto kDyingDaemon = std::chrono::seconds(1);
-constexpr int kDyingDaemonPause = 10;  // milliseconds
 
 std::string random_request_id() {
     std::array<unsigned char, 16> bytes{};
@@ -138,7 +136,7 @@ std::variant<Started, int> start_session(const GlobalOptions& global, const Json
                                          std::optional<Instant> deadline) {
     StatusLine status;
     Announcer announcer(global.quiet, status);
-    std::optional<Instant> lost_at;
+    SecondTry again;
     for (;;) {
         auto connected = RpcClient::connect(global, deadline);
         if (const auto* failure = std::get_if<CallError>(&connected)) {
@@ -159,15 +157,9 @@ std::variant<Started, int> start_session(const GlobalOptions& global, const Json
         }
         const auto& failure = std::get<CallError>(outcome);
         // The same request_id: the session that the lost daemon may have started is not started again.
-        if (failure.daemon_lost && !lost_at) {
-            std::fputs("cmctl: the daemon was lost, asking once more\n", stderr);
-            lost_at = std::chrono::steady_clock::now();
-            continue;
-        }
-        // The socket of a process that is being killed takes connections a moment longer than it answers.
-        if (failure.daemon_lost && !client.was_answered() &&
-            std::chrono::steady_clock::now() < *lost_at + kDyingDaemon) {
-            ::poll(nullptr, 0, kDyingDaemonPause);
+        const bool first = again.first();
+        if (again.after(failure, client)) {
+            std::fputs(first ? "cmctl: the daemon was lost, asking once more\n" : "", stderr);
             continue;
         }
         CallError told = failure;

@@ -63,6 +63,7 @@ void ClientSession::hang_up() {
 
 asio::awaitable<void> ClientSession::read_loop() {
     std::array<char, 64 * 1024> bytes{};
+    bool ended = false;
     while (!gone_) {
         auto text = reader_.next();
         if (!text) {
@@ -78,12 +79,17 @@ asio::awaitable<void> ClientSession::read_loop() {
             }
             continue;
         }
+        if (ended) {
+            co_return;
+        }
         asio::error_code error;
         const auto count =
             co_await socket_.async_read_some(asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
         if (error == asio::error::eof) {
-            // A client may close its writing side and still read: nc -N does.
-            co_return;
+            // A client may close its writing side and still read: nc -N does. What printf gave it has no line end.
+            ended = true;
+            reader_.feed("\n");
+            continue;
         }
         if (error) {
             hang_up();

@@ -305,6 +305,19 @@ TEST_F(Rpc, AClientThatOnlyReadsOnGetsItsAnswers) {
     EXPECT_EQ(client.read_to_end(), "");
 }
 
+// printf '…' | nc -N
+TEST_F(Rpc, ALastLineNeedsNoEnd) {
+    for (const bool whole : {true, false}) {
+        RpcClient client(world.daemon.socket_path());
+        const std::string line(kPing);
+        client.send_bytes(line.substr(0, line.size() - (whole ? 0 : 1)));
+        client.close_writing();
+        const Json reply = Json::parse(client.read_line());
+        EXPECT_EQ(whole ? reply : reply.at("error").at("code"), whole ? kPong : Json(-32700));
+        EXPECT_EQ(client.read_to_end(), "");
+    }
+}
+
 TEST_F(Rpc, AClientThatLeavesInMidCallTakesNothingWithIt) {
     const std::string id = world.start_id("server-1", kLong);
     {
