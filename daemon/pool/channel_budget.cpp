@@ -16,6 +16,7 @@ ChannelBudget::Slot& ChannelBudget::Slot::operator=(Slot&& other) noexcept {
 ChannelBudget::Slot::~Slot() {
     if (budget_ != nullptr) {
         --budget_->taken_;
+        budget_->one_worked_ = budget_->one_worked_ || refusals_ == 0;
         budget_->changed_.notify_all();
     }
 }
@@ -62,12 +63,15 @@ asio::awaitable<Result<ChannelBudget::Slot>> ChannelBudget::take(std::shared_ptr
         const bool learnt = budget->clock_.now() < budget->learnt_until_;
         co_await budget->wait(learnt ? budget->learnt_until_ : Instant::max(), patience);
         if (budget->clock_.now() >= patience.deadline) {
-            co_return Error{.kind = ErrorKind::Timeout,
-                            .message = "all " + std::to_string(budget->limit()) +
-                                       " channels of the connection were in use until the deadline",
-                            .hint = "cmctl stats shows who uses and waits"};
+            co_return budget->timed_out();
         }
     }
+}
+
+Error ChannelBudget::timed_out() const {
+    return {.kind = ErrorKind::Timeout,
+            .message = "all " + std::to_string(limit()) + " channels of the connection were in use until the deadline",
+            .hint = "cmctl stats shows who uses and waits"};
 }
 
 asio::awaitable<void> ChannelBudget::wait(Instant until, const Patience& patience) {
@@ -81,18 +85,33 @@ asio::awaitable<void> ChannelBudget::wait(Instant until, const Patience& patienc
 
 asio::awaitable<Result<ChannelBudget::Slot>> ChannelBudget::refused(Slot slot, Patience patience) {
     const auto budget = slot.budget_;
-    if (slot.refusals_ < kRetries) {
-        const Instant again = budget->clock_.now() + kFirstPause * (1 << slot.refusals_);
+    const bool waits_for_leftover = budget->taken_ == 1 && budget->one_worked_;
+    if (budget->clock_.now() < patience.deadline && (slot.refusals_ < kRetries || waits_for_leftover)) {
+        const Instant again = budget->clock_.now() + kFirstPause * (1 << std::min(slot.refusals_, kRetries));
         ++slot.refusals_;
         while (!budget->closed_ && !patience.is_gone() && budget->clock_.now() < std::min(again, patience.deadline)) {
             co_await budget->wait(again, patience);
         }
         co_return std::move(slot);
     }
-    budget->learnt_ = kOwn + budget->taken_ - 1;
-    budget->learnt_until_ = budget->clock_.now() + kLearntFor;
+    if (waits_for_leftover) {
+        co_return budget->timed_out();
+    }
+    budget->learn((budget->own_open_ ? kOwn : 0) + budget->taken_ - 1);
     slot = Slot();
     co_return co_await take(budget, Turn::First, patience);
+}
+
+void ChannelBudget::own_refused() {
+    // Whoever holds one of those that are left gives it back, and nobody else gets it.
+    if (taken_ > 1 || (taken_ == 1 && !one_worked_)) {
+        learn(taken_);
+    }
+}
+
+void ChannelBudget::learn(int limit) {
+    learnt_ = std::max(limit, kOwn);
+    learnt_until_ = clock_.now() + kLearntFor;
 }
 
 void ChannelBudget::close() {

@@ -51,8 +51,16 @@ public:
     // close().
     static asio::awaitable<Result<Slot>> take(std::shared_ptr<ChannelBudget> budget, Turn turn, Patience patience);
     // The server refused the slot's channel. One that has just ended may not be gone there yet, so that it is tried
-    // again some times; then as many as there were is the limit, and another slot is waited for. Errors of take().
+    // again some times; then as many as there were is the limit, and another slot is waited for. Where it is the only
+    // one and one has worked before, something that has outlived its channel is in its place: it is tried until the
+    // deadline. Errors of take().
     static asio::awaitable<Result<Slot>> refused(Slot slot, Patience patience);
+
+    // Of the daemon's own channel.
+    void own_opened(bool open) { own_open_ = open; }
+    void own_refused();
+    // Resumes its waiters when a slot is given back.
+    [[nodiscard]] Event& changed() { return changed_; }
 
     // Its master takes no new channels.
     void close();
@@ -63,6 +71,8 @@ public:
 
 private:
     asio::awaitable<void> wait(Instant until, const Patience& patience);
+    void learn(int limit);
+    [[nodiscard]] Error timed_out() const;
 
     // The tmux channel.
     static constexpr int kOwn = 1;
@@ -76,6 +86,8 @@ private:
     int learnt_ = 0;
     Instant learnt_until_{};
     int taken_ = 0;
+    bool own_open_ = false;
+    bool one_worked_ = false;  // was given back without having been refused
     bool closed_ = false;
     std::deque<const void*> queue_;  // who waits, the next first
     Event changed_;

@@ -346,6 +346,7 @@ private:
     asio::awaitable<Result<void>> open_tmux(Instant deadline);
     [[nodiscard]] bool wants_tmux() const { return wants_tmux_ || sessions_ > 0; }
     // Where the channel is missing and sessions are on it: tries until it is open, or not needed any more.
+    asio::awaitable<Result<void>> open_tmux_in_turn(Instant deadline);
     void reopen_tmux_later();
     asio::awaitable<void> reopen_tmux();
     asio::awaitable<void> open_restored_tmux();

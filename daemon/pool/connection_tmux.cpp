@@ -10,6 +10,7 @@ namespace {
 // A tmux that ends as soon as it is asked is not asked again in a tight loop.
 constexpr Duration kReopenPause = std::chrono::seconds(1);
 constexpr Duration kLongestReopenPause = std::chrono::minutes(1);
+constexpr Duration kRefusedPause = std::chrono::milliseconds(200);
 // Longer than tmux takes for it.
 constexpr Duration kSpareDeadline = std::chrono::seconds(15);
 // Of those that have ended meanwhile, tmux knows the next newest only from 3.5 on.
@@ -41,6 +42,7 @@ asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
         co_return *tmux_error_;
     }
     tmux_error_.reset();
+    channels_->own_opened(true);
     served_ = true;
     tmux_ = std::move(*opened);
     TmuxChannel::Listener listener;
@@ -54,6 +56,24 @@ asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
     };
     tmux_->set_listener(std::move(listener));
     co_return Result<void>();
+}
+
+// Where others have all the channels, it gets the next.
+asio::awaitable<Result<void>> Connection::open_tmux_in_turn(Instant deadline) {
+    for (;;) {
+        auto opened = co_await open_tmux(deadline);
+        if (opened || opened.error().kind != ErrorKind::ChannelRefused || channels_->taken() == 0 ||
+            services_.clock.now() >= deadline) {
+            co_return opened;
+        }
+        channels_->own_refused();
+        // One that was given back may not be gone at the server yet.
+        const auto channels = channels_;
+        co_await channels->changed().wait_until(std::min(deadline, services_.clock.now() + kRefusedPause));
+        if (tmux() != nullptr || opening_tmux() || !has_master()) {
+            co_return tmux() != nullptr ? Result<void>() : opened;
+        }
+    }
 }
 
 void Connection::reopen_tmux_later() {
@@ -101,6 +121,7 @@ asio::awaitable<void> Connection::open_restored_tmux() {
 
 void Connection::drop_tmux() {
     if (tmux_ != nullptr) {
+        channels_->own_opened(false);
         tmux_->close();
         spare_.forget();
         tasks_.spawn(key_text_, bury(std::move(tmux_)));
@@ -166,7 +187,7 @@ asio::awaitable<Result<Connection::ReadyTmux>> Connection::ensure_tmux(Want want
             end_if_useless();
             co_return *tmux_error_;
         }
-        const auto opened = co_await open_tmux(connect_deadline());
+        const auto opened = co_await open_tmux_in_turn(connect_deadline());
         if (!opened) {
             reopen_tmux_later();
             co_return opened.error();

@@ -83,6 +83,45 @@ private:
     }
 };
 
+TEST_F(ChannelBudgetTest, WaitsForALeftoverWhereOneChannelHasWorked) {
+    configured_ = 2;
+    ask(0);
+    give_back(0);
+    ask(0);
+    refuse_until_learnt(0);
+    EXPECT_FALSE(callers_[0].error);
+    EXPECT_THAT(holders(), ElementsAre(0)) << "to be tried again";
+    EXPECT_EQ(budget_->limit(), 2);
+    loop_.advance(1h);
+    refuse(0);
+    ASSERT_TRUE(callers_[0].error);
+    EXPECT_EQ(callers_[0].error->kind, ErrorKind::Timeout);
+}
+
+TEST_F(ChannelBudgetTest, LearnsFromTheDaemonsOwn) {
+    configured_ = 9;
+    ask(0);
+    ask(1);
+    ask(2);
+    budget_->own_refused();
+    EXPECT_EQ(budget_->limit(), 3);
+    give_back(0);
+    budget_->own_opened(true);
+    ask(3);
+    EXPECT_THAT(holders(), ElementsAre(1, 2));
+    give_back(1);
+    EXPECT_THAT(holders(), ElementsAre(2, 3));
+}
+
+TEST_F(ChannelBudgetTest, LearnsOneLessWithoutTheDaemonsOwn) {
+    configured_ = 9;
+    ask(0);
+    ask(1);
+    ask(2);
+    refuse_until_learnt(2);
+    EXPECT_EQ(budget_->limit(), 2);
+}
+
 TEST_F(ChannelBudgetTest, KeepsOneForTheDaemon) {
     for (std::size_t i = 0; i < 4; ++i) {
         ask(i);
@@ -117,6 +156,7 @@ TEST_F(ChannelBudgetTest, ARefusedChannelIsTriedAgainBeforeItTeachesAnything) {
 }
 
 TEST_F(ChannelBudgetTest, LearnsALowerLimitAndComesBackToItsPlace) {
+    budget_->own_opened(true);
     ask(0);
     ask(1);
     ask(2);
@@ -139,6 +179,7 @@ TEST_F(ChannelBudgetTest, SaysSoWhereTheServerAllowsOnlyTheDaemonsOwn) {
 }
 
 TEST_F(ChannelBudgetTest, ForgetsWhatItLearntInTime) {
+    budget_->own_opened(true);
     patience_.deadline += 24h;
     ask(0);
     ask(1);
