@@ -439,6 +439,10 @@ std::string own_control_path(const std::string& runtime_dir, std::uint64_t rando
     return runtime_dir + "/own-" + hex_digest(std::to_string(random), 12);
 }
 
+bool is_control_name(std::string_view name) {
+    return name.starts_with(kControlNamePrefix);
+}
+
 std::optional<ServerKey> server_of_control_name(std::string_view name) {
     if (!name.starts_with(kControlNamePrefix)) {
         return std::nullopt;

@@ -78,6 +78,8 @@ inline constexpr std::size_t kMaxControlPath = 90;
 // Of a master that is for one client alone.
 [[nodiscard]] std::string own_control_path(const std::string& runtime_dir, std::uint64_t random);
 
+// Whether a control socket has this file name in the runtime dir.
+[[nodiscard]] bool is_control_name(std::string_view name);
 // The server whose control socket has this file name in the runtime dir; nullopt for any other, and for a name that
 // only a hash of the key is left in.
 [[nodiscard]] std::optional<ServerKey> server_of_control_name(std::string_view name);

@@ -13,6 +13,7 @@
 #include "daemon/app/config.hpp"
 #include "daemon/base/log.hpp"
 #include "daemon/base/random.hpp"
+#include "daemon/ssh/ssh_aliases.hpp"
 #include "protocol/names.hpp"
 #include "protocol/server_key.hpp"
 
@@ -34,16 +35,26 @@ std::string owner_of(const DaemonOptions& options) {
     return hex_digest(read_line("/etc/machine-id") + ' ' + std::to_string(::geteuid()) + ' ' + options.state_dir, 16);
 }
 
-// By their control sockets.
-std::vector<ServerKey> left_masters(const std::string& runtime_dir) {
-    std::vector<ServerKey> servers;
+// By their control sockets, and by the names that may lead to one that does not tell its server.
+LeftMasters left_masters(const std::string& runtime_dir, const Config& config, const std::string& home) {
+    LeftMasters left;
     std::error_code failure;
     for (const auto& entry : std::filesystem::directory_iterator(runtime_dir, failure)) {
-        if (auto server = server_of_control_name(entry.path().filename().native())) {
-            servers.push_back(std::move(*server));
+        const std::string name = entry.path().filename().native();
+        if (auto server = server_of_control_name(name)) {
+            left.servers.push_back(std::move(*server));
+        } else if (is_control_name(name)) {
+            left.unnamed.insert(entry.path().native());
         }
     }
-    return servers;
+    if (!left.unnamed.empty()) {
+        for (const auto& [name, context] : config.contexts) {
+            left.names.push_back(name);
+        }
+        const auto aliases = ssh_aliases(config.ssh.options, home);
+        left.names.insert(left.names.end(), aliases.begin(), aliases.end());
+    }
+    return left;
 }
 
 std::uint64_t resident_bytes() {
@@ -126,7 +137,7 @@ asio::awaitable<void> Daemon::serve() {
     }
     sessions_.restore(registry_.load());
     leases_.restore();
-    tasks_.spawn("left masters", sessions_.meet(left_masters(options_.runtime_dir)));
+    tasks_.spawn("left masters", sessions_.meet(left_masters(options_.runtime_dir, config_, options_.home)));
     tasks_.spawn("registry", sessions_.keep_registry());
     start_prewarming();
     log_info("cmsshd", std::string(CMSSH_VERSION " serves, pid ") + std::to_string(::getpid()));

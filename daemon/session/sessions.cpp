@@ -171,27 +171,47 @@ asio::awaitable<void> Sessions::restore_connections(std::vector<StoredConnection
     }
 }
 
-asio::awaitable<void> Sessions::meet(std::vector<ServerKey> servers) {
-    for (const auto& server : servers) {
-        const std::string key = server.text();
-        if (pool_->find(key) != nullptr) {
-            continue;
+asio::awaitable<void> Sessions::meet(LeftMasters left) {
+    for (const auto& server : left.servers) {
+        if (pool_->find(server.text()) == nullptr) {
+            // ssh's configuration may lead elsewhere by that name.
+            const std::function<bool(const Connection&)> is_there = [&server](const Connection& connection) {
+                return connection.key_text() == server.text();
+            };
+            co_await meet_at(server.text(), is_there);
         }
-        auto found = co_await find_connection(key);
-        if (!found) {
-            continue;
-        }
-        // ssh's configuration may lead elsewhere by that name.
-        if (found->connection->key_text() == key) {
-            co_await found->connection->check();
-            if (found->connection->has_master()) {
-                (void)co_await found->connection->ensure_tmux({});
-            }
-        }
-        const std::string reached = found->connection->key_text();
-        found->connection = ConnectionUse();
-        pool_->forget_idle(reached);
     }
+    // Each is asked of ssh -G.
+    constexpr std::size_t kMostNames = 200;
+    left.names.resize(std::min(left.names.size(), kMostNames));
+    const std::function<bool(const Connection&)> is_left = [&left](const Connection& connection) {
+        return left.unnamed.contains(connection.control_path());
+    };
+    for (const auto& name : left.names) {
+        for (const auto& [key, connection] : pool_->connections()) {
+            left.unnamed.erase(connection->control_path());
+        }
+        if (left.unnamed.empty() || shutting_down_) {
+            co_return;
+        }
+        co_await meet_at(name, is_left);
+    }
+}
+
+asio::awaitable<void> Sessions::meet_at(std::string name, std::function<bool(const Connection&)> is_there) {
+    auto found = co_await find_connection(std::move(name));
+    if (!found) {
+        co_return;
+    }
+    if (is_there(*found->connection)) {
+        co_await found->connection->check();
+        if (found->connection->has_master()) {
+            (void)co_await found->connection->ensure_tmux({});
+        }
+    }
+    const std::string reached = found->connection->key_text();
+    found->connection = ConnectionUse();
+    pool_->forget_idle(reached);
 }
 
 asio::awaitable<void> Sessions::keep_registry() {

@@ -38,6 +38,13 @@ struct Caller {
 [[nodiscard]] Connection::Want want_of(const Caller& caller, const std::string& ctx, const std::string& server_key,
                                        std::optional<std::string> auth_sock = std::nullopt, bool interactive = false);
 
+// Masters that an earlier daemon left, by what lies in the runtime dir.
+struct LeftMasters {
+    std::vector<ServerKey> servers;
+    std::set<std::string> unnamed;   // control paths that do not tell their server
+    std::vector<std::string> names;  // contexts and aliases that may lead to one of these
+};
+
 class Sessions final : public ConnectionObserver {
 public:
     Sessions(asio::any_io_executor executor, Clock& clock, const Config& config, IdentityResolver& resolver,
@@ -62,7 +69,7 @@ public:
     // What an earlier daemon knew. Its masters are adopted, and servers with sessions are connected to.
     void restore(Registry::Contents contents);
     // Masters that listen in the runtime dir and that the registry did not have: taken over with the sessions on them.
-    asio::awaitable<void> meet(std::vector<ServerKey> servers);
+    asio::awaitable<void> meet(LeftMasters left);
     // Keeps the registry, now and then: what could not be saved, what was lost with the file, what is found again.
     asio::awaitable<void> keep_registry();
 
@@ -194,6 +201,7 @@ private:
     void restore_session(StoredSession stored);
     asio::awaitable<void> restore_connections(std::vector<StoredConnection> stored);
     asio::awaitable<void> reattach(RecordPtr record);
+    asio::awaitable<void> meet_at(std::string name, std::function<bool(const Connection&)> is_there);
     // For who waits for a session that is out of reach, where nobody else tries to reach it.
     void reach_for_wait(const RecordPtr& record, const Caller& caller, api::WaitParams& params,
                         std::shared_ptr<std::optional<Error>> failure);

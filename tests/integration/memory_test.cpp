@@ -439,6 +439,19 @@ TEST(Registry, ThatCannotBeWrittenIsSaidAndSavedLater) {
     EXPECT_EQ(world.rpc().call("logs", {{"session", meanwhile}}).at("text"), "text\n");
 }
 
+// Of a server with a HostKeyAlias, the socket's name is only a hash.
+TEST(Registry, ThatIsGoneIsMadeAnewFromServersThatTheirSocketsDoNotName) {
+    World world(servers(1));
+    world.sshd.add_ssh_config("Host named\n    HostName 127.0.0.1\n    HostKeyAlias 127.0.0.1\n");
+    const std::string id = world.start_id("named", kLong);
+    world.daemon.crash();
+    std::filesystem::remove_all(world.dir / "state/cmssh");
+    world.start_daemon();
+    EXPECT_TRUE(wait_until([&] { return world.list() == Words{id}; }));
+    EXPECT_EQ(world.session(id).at("state"), "running");
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
 TEST(Registry, ThatIsDamagedIsSetAsideAndMadeAnewFromTheServers) {
     World world(servers(1));
     const std::string id = world.start_id("server-1", kLong, {{"name", "job"}});

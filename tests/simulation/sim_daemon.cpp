@@ -28,7 +28,9 @@ SimDaemon::SimDaemon(World& around, const Config& config, const std::string& reg
       calls(io.get_executor(), world.clock) {
     sessions.set_pool(pool);
     sessions.restore(registry.load());
-    calls.spawn("left masters", sessions.meet(left_masters()));
+    LeftMasters left;
+    left.servers = left_masters();
+    calls.spawn("left masters", sessions.meet(std::move(left)));
     if (keeps_registry) {
         calls.spawn("registry", sessions.keep_registry());
     }

@@ -59,8 +59,8 @@ TEST(StartCommands, GiveTmuxTheWordsAsTheyAre) {
                                    "-c", "/home/u/it's ##(id)\n",                                                   //
                                    "-e", "CMSSH_SESSION=sess-abcdefgh", "-e", "CMSSH_SESSION_CTX=server-a\n\"x\"",  //
                                    "-e", "EMPTY=", "-e", "NASTY=x\n$HOME \"'\\ #{pid}~",                            //
-                                   "--", "/bin/sh", "-c", "SCRIPT", "sh", session.directory, session.note.command[0],
-                                   session.note.command[1]));
+                                   "--", "/bin/sh", "-c", "SCRIPT", "sh", session.directory, "EMPTY NASTY",
+                                   session.note.command[0], session.note.command[1]));
 }
 
 TEST(StartCommands, HaveAnOldTmuxReadTheOutputToItsEnd) {
@@ -83,7 +83,8 @@ TEST(StartCommands, LeaveOutWhatIsNotGiven) {
     EXPECT_THAT(words, Not(Contains("-c").Times(2)));
     EXPECT_THAT(words, Not(Contains("-x")));
     EXPECT_EQ(words.back(), "true");
-    EXPECT_EQ(words[words.size() - 2], "") << "the directory of the script";
+    EXPECT_EQ(words[words.size() - 3], "") << "the directory of the script";
+    EXPECT_EQ(words[words.size() - 2], "") << "its variables";
 }
 
 TEST(StartCommands, MarkTheSessionAsOurs) {
