@@ -276,7 +276,9 @@ int parse_forward_verb(CLI::App& app, GlobalOptions& global, const std::vector<s
     app.add_option("action", action, "add, list, or rm of ids")->required()->type_name("add|list|rm");
     app.add_option("ids", options.ids, "For rm")->type_name("[ID...]");
     app.add_option("--ctx", options.ctx, "Context, or an ssh destination")->type_name("C");
-    app.add_option("--session", options.session, "It ends with this session; else it lasts until rm")->type_name("S");
+    app.add_option("--session", options.session,
+                   "It goes to this session's server and ends with it; else it lasts until rm")
+        ->type_name("S");
     const auto add_spec = [&app](const char* name, std::vector<std::string>& into, const char* text, const char* type) {
         app.add_option(name, into, text)
             ->type_name(type)

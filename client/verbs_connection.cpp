@@ -25,7 +25,8 @@ std::string milliseconds_text(double milliseconds) {
 
 // What a person would ask next about a connection in this state.
 std::string remark(const api::Connection& connection) {
-    if (connection.last_error && connection.state != ConnectionState::Up) {
+    // What is idle worked since, or was never tried.
+    if (connection.last_error && connection.state != ConnectionState::Up && connection.state != ConnectionState::Idle) {
         std::string text = connection.last_error->message;
         if (connection.retry_at) {
             text += ", next attempt at " + *connection.retry_at;

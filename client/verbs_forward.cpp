@@ -23,7 +23,7 @@ Json add_params(const ForwardOptions& options, api::ForwardKind kind, const Forw
     put("target", words.target);
     put("ctx", options.ctx);
     put("session", options.session);
-    if (!options.ctx) {
+    if (!options.ctx && !options.session) {
         put("ctx", environment_value("CMSSH_CTX"));
     }
     add_login_params(params);

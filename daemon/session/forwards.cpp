@@ -82,6 +82,9 @@ asio::awaitable<Result<api::ForwardResult>> Forwards::add(api::ForwardAddParams 
             co_return std::move(found).error();
         }
         session = std::move(*found);
+        if (!params.ctx) {
+            params.ctx = session->view.ctx;
+        }
     }
     const auto record = std::make_shared<Record>(clock_);
     record->wanted = std::move(*wanted);
@@ -92,7 +95,7 @@ asio::awaitable<Result<api::ForwardResult>> Forwards::add(api::ForwardAddParams 
     if (session) {
         record->view.session = session->view.id;
     }
-    auto made = co_await connect(record, params, caller);
+    auto made = co_await connect(record, params, session, caller);
     if (made && stopping_) {
         made = Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
     }
@@ -123,7 +126,8 @@ asio::awaitable<Result<api::ForwardResult>> Forwards::add(api::ForwardAddParams 
     co_return result;
 }
 
-asio::awaitable<Result<void>> Forwards::connect(RecordPtr record, const api::ForwardAddParams& params, Caller caller) {
+asio::awaitable<Result<void>> Forwards::connect(RecordPtr record, const api::ForwardAddParams& params,
+                                                SessionTable::RecordPtr session, Caller caller) {
     auto found = co_await sessions_.find_connection(params.ctx);
     if (!found) {
         co_return std::move(found).error();
@@ -132,6 +136,12 @@ asio::awaitable<Result<void>> Forwards::connect(RecordPtr record, const api::For
     Connection& connection = *record->connection;
     record->view.ctx = found->context.name;
     record->view.server = connection.server();
+    if (session && session->view.server.key != record->view.server.key) {
+        co_return Error{.kind = ErrorKind::InvalidParams,
+                        .message = "params.session: " + session->view.id + " is on " + session->view.server.key +
+                                   ", and " + printable(record->view.ctx) + " leads to " + record->view.server.key,
+                        .hint = "leave params.ctx out: it is the session's then"};
+    }
     if (records_.size() >= kMaxForwards) {
         co_return Error{.kind = ErrorKind::Limit,
                         .message = "there are " + std::to_string(kMaxForwards) + " forwards already",

@@ -60,7 +60,8 @@ private:
     };
     using RecordPtr = std::shared_ptr<Record>;  // shared with its tasks and the calls that wait for it
 
-    asio::awaitable<Result<void>> connect(RecordPtr record, const api::ForwardAddParams& params, Caller caller);
+    asio::awaitable<Result<void>> connect(RecordPtr record, const api::ForwardAddParams& params,
+                                          SessionTable::RecordPtr session, Caller caller);
     [[nodiscard]] Result<void> check_free(const Record& record) const;
     asio::awaitable<Result<void>> open(RecordPtr record, std::shared_ptr<Master> master);
     asio::awaitable<void> close(RecordPtr record);

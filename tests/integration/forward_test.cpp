@@ -368,6 +368,22 @@ TEST(Forward, KeepsWhatGoesThroughTheOldMasterUntilItEnds) {
     EXPECT_TRUE(wait_until([&] { return world.connection(world.key("127.0.0.1")).at("leases") == 1; }));
 }
 
+TEST(Forward, GoesToTheServerOfItsSession) {
+    World world(servers(2));
+    const std::string id = world.start_id("server-2", kLong);
+    const std::string port = std::to_string(free_port());
+    const Json params = {{"kind", "dynamic"}, {"listen", port}, {"session", id}};
+    const Json forward = world.rpc().call("forward.add", params).at("forward");
+    EXPECT_EQ(forward.at("ctx"), "server-2");
+    world.rpc().call("forward.remove", {{"forward", forward.at("id")}});
+    Json elsewhere = params;
+    elsewhere["ctx"] = "server-1";
+    const Json error = world.rpc().refusal("forward.add", elsewhere);
+    EXPECT_EQ(error.at("data").at("kind"), "invalid_params");
+    EXPECT_EQ(world.sshd.logins(), 1);
+    EXPECT_EQ(world.daemon.cmctl({"forward", "add", "--session", id, "-D", port}).status.code, 0);
+}
+
 TEST(Forward, EndsWithItsSession) {
     World world(servers(1));
     const Listener target;
