@@ -93,7 +93,7 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
                                .unit_random = make_unit_random(),
                                .find_hop = [this](SshRoute route) { return sessions_.find_hop(std::move(route)); }},
             options_.runtime_dir),
-      forwards_(io.get_executor(), clock_, config_, sessions_, leases_),
+      forwards_(io.get_executor(), clock_, config_, sessions_, leases_, registry_),
       handlers_(clock_, config_, sessions_, leases_, remote_exec_, forwards_, pool_, resolver_, askpass_, *this,
                 options_.home),
       server_(io.get_executor(), clock_, config_, handlers_, socket_.take_fd()),
@@ -102,6 +102,10 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
       stop_(clock_),
       tasks_(io.get_executor(), clock_) {
     sessions_.set_pool(pool_);
+    Sessions::Keeper keeper;
+    keeper.restore = [this](std::vector<StoredForward> stored) { forwards_.restore(std::move(stored)); };
+    keeper.put_all = [this] { forwards_.put_all(); };
+    sessions_.set_keeper(std::move(keeper));
 }
 
 void Daemon::run() {

@@ -63,8 +63,13 @@ std::string reason_without_master(const Connection& connection) {
 }  // namespace
 
 Forwards::Forwards(asio::any_io_executor executor, Clock& clock, const Config& config, Sessions& sessions,
-                   Leases& leases)
-    : clock_(clock), config_(config), sessions_(sessions), leases_(leases), tasks_(std::move(executor), clock) {}
+                   Leases& leases, Registry& registry)
+    : clock_(clock),
+      config_(config),
+      sessions_(sessions),
+      leases_(leases),
+      registry_(registry),
+      tasks_(std::move(executor), clock) {}
 
 asio::awaitable<Result<api::ForwardResult>> Forwards::add(api::ForwardAddParams params, Caller caller) {
     auto wanted = parse_forward(params.kind, params.listen, params.target);
@@ -88,6 +93,8 @@ asio::awaitable<Result<api::ForwardResult>> Forwards::add(api::ForwardAddParams 
     }
     const auto record = std::make_shared<Record>(clock_);
     record->wanted = std::move(*wanted);
+    record->opened = record->wanted;
+    record->listen = params.listen;
     record->view.kind = params.kind;
     record->view.listen = params.listen;
     record->view.target = params.target;
@@ -110,10 +117,13 @@ asio::awaitable<Result<api::ForwardResult>> Forwards::add(api::ForwardAddParams 
     if (!made) {
         co_await close(record);
         forget(record);
+        registry_.remove_forward(record->view.id);
         record->closed = true;
         record->changed.notify_all();
         co_return std::move(made).error();
     }
+    // With the port that the server chose.
+    put(*record);
     tasks_.spawn(record->view.id, keep(record));
     if (session) {
         tasks_.spawn(record->view.id, end_with_session(record, std::move(session)));
@@ -166,6 +176,8 @@ asio::awaitable<Result<void>> Forwards::connect(RecordPtr record, const api::For
         if (master == nullptr) {
             made = Error{.kind = ErrorKind::MasterLost, .message = reason_without_master(connection)};
         } else {
+            // Before it is open: whatever becomes of this daemon, it is known.
+            put(*record);
             made = co_await open(record, master);
         }
     }
@@ -177,6 +189,77 @@ asio::awaitable<Result<void>> Forwards::connect(RecordPtr record, const api::For
         }
     }
     co_return made;
+}
+
+void Forwards::restore(std::vector<StoredForward> stored) {
+    for (auto& forward : stored) {
+        const std::string id = forward.view.id;
+        tasks_.spawn(id, restore_one(std::move(forward)));
+    }
+}
+
+void Forwards::put_all() {
+    for (const auto& record : records_) {
+        put(*record);
+    }
+}
+
+void Forwards::put(const Record& record) {
+    StoredForward stored;
+    stored.view = record.view;
+    stored.listen = record.listen;
+    registry_.put(stored);
+}
+
+asio::awaitable<void> Forwards::restore_one(StoredForward stored) {
+    api::Forward& view = stored.view;
+    auto wanted = parse_forward(view.kind, view.listen, view.target);
+    auto opened = parse_forward(view.kind, stored.listen, view.target);
+    auto found = co_await sessions_.find_connection(view.ctx);
+    if (stopping_) {
+        co_return;
+    }
+    if (!wanted || !opened || !found || found->connection->key_text() != view.server.key) {
+        log_warn(view.id, "is not opened again: " + printable(view.ctx) + " does not lead to its server any more");
+        registry_.remove_forward(view.id);
+        co_return;
+    }
+    const auto record = std::make_shared<Record>(clock_);
+    record->connection = std::move(found->connection);
+    Connection& connection = *record->connection;
+    record->wanted = std::move(*wanted);
+    record->opened = std::move(*opened);
+    record->listen = std::move(stored.listen);
+    record->view = std::move(view);
+    record->view.server = connection.server();
+    records_.push_back(record);
+    const auto session = record->view.session ? sessions_.table().by_id(*record->view.session) : nullptr;
+    if (record->view.lease || (record->view.session && (!session || api::ended(session->view.state)))) {
+        co_return co_await close_left(record);
+    }
+    if (!connection.stored().held_back) {
+        record->hold = Hold(connection, HoldKind::Lease);
+    }
+    tasks_.spawn(record->view.id, keep(record));
+    if (session) {
+        tasks_.spawn(record->view.id, end_with_session(record, session));
+    }
+    if (record->hold) {
+        (void)co_await connection.ensure_up(Connection::Want());
+    }
+}
+
+// Its owner went with the daemon, or without one.
+asio::awaitable<void> Forwards::close_left(RecordPtr record) {
+    while (record->connection->state() == ConnectionMachine::State::Connecting && !stopping_) {
+        co_await record->connection->changed().wait();
+    }
+    record->on = record->connection->master();
+    co_await close(record);
+    registry_.remove_forward(record->view.id);
+    forget(record);
+    record->closed = true;
+    record->changed.notify_all();
 }
 
 Result<void> Forwards::check_free(const Record& record) const {
@@ -208,7 +291,7 @@ asio::awaitable<Result<void>> Forwards::open(RecordPtr record, std::shared_ptr<M
     const Instant deadline = clock_.now() + (remote ? config_.pool.connect_timeout : config_.pool.health_timeout);
     if (master->adopted()) {
         // An earlier daemon may have left it open there.
-        (void)co_await master->close_forward(forward, deadline);
+        (void)co_await master->close_forward(record->opened, deadline);
     }
     if (!remote) {
         auto free = probe_listen(forward.listen);
@@ -219,6 +302,9 @@ asio::awaitable<Result<void>> Forwards::open(RecordPtr record, std::shared_ptr<M
     // Before the answer: one that does not come in time leaves something to be closed too.
     record->on = master;
     record->opened = forward;
+    if (std::exchange(record->listen, record->view.listen) != record->view.listen) {
+        put(*record);
+    }
     const auto port = co_await master->open_forward(forward, deadline);
     if (!port && port.error().kind == ErrorKind::ChannelRefused) {
         record->on.reset();
@@ -285,6 +371,9 @@ asio::awaitable<void> Forwards::keep(RecordPtr record) {
         co_await Event::wait_for_either(record->changed, connection.changed(), until);
     }
     co_await close(record);
+    if (record->ended) {
+        registry_.remove_forward(record->view.id);
+    }
     record->closed = true;
     record->changed.notify_all();
     forget(record);
@@ -333,7 +422,9 @@ asio::awaitable<void> Forwards::end_with_session(RecordPtr record, SessionTable:
     while (!record->ended && !stopping_ && !api::ended(session->view.state)) {
         co_await Event::wait_for_either(record->changed, session->changed, Instant::max());
     }
-    end(*record);
+    if (!stopping_) {
+        end(*record);
+    }
 }
 
 asio::awaitable<void> Forwards::end_with_lease(RecordPtr record, Caller caller) {

@@ -1,7 +1,7 @@
 // Forwards of ports and sockets, asked of the ssh masters and kept: one that is lost with its master is opened again on
 // the next. Each belongs to a session, to a lease, or else to its context, and ends with it; a context's lasts until it
-// is removed. They are known in memory only. A daemon that stops closes them; what a crashed one leaves open stays with
-// its master, where OpenSSH before 10.3 cannot list it, until the same forward is added again or the master ends.
+// is removed, over the daemon's life too: one that stops closes them, and the next opens them again, or closes what a
+// crashed one left open on a master for an owner that is gone.
 #pragma once
 
 #include <asio/any_io_executor.hpp>
@@ -20,7 +20,8 @@ namespace cmssh {
 
 class Forwards {
 public:
-    Forwards(asio::any_io_executor executor, Clock& clock, const Config& config, Sessions& sessions, Leases& leases);
+    Forwards(asio::any_io_executor executor, Clock& clock, const Config& config, Sessions& sessions, Leases& leases,
+             Registry& registry);
 
     // Answers once it forwards. Errors of a login; InvalidParams; NameTaken: something listens there already;
     // ChannelRefused: ssh or the server does not listen there.
@@ -28,6 +29,11 @@ public:
     [[nodiscard]] api::ForwardListResult list(const api::ForwardListParams& params) const;
     // Answers once nobody listens for it any more. InvalidParams where there is none of that id.
     asio::awaitable<Result<api::Empty>> remove(api::ForwardRemoveParams params);
+
+    // What an earlier daemon had.
+    void restore(std::vector<StoredForward> stored);
+    // Into a registry that has none of them.
+    void put_all();
 
     // Refuses new ones and closes all, within a moment.
     asio::awaitable<void> close_all();
@@ -48,6 +54,7 @@ private:
         api::Forward view;
         mux::Forward wanted;       // a port that the server once chose is asked for from then on
         mux::Forward opened;       // what the master was asked for
+        std::string listen;        // of that
         std::weak_ptr<Master> on;  // where it is active
         ConnectionUse connection;
         // A ref as of a lease, without a channel: the connection is kept, and made again where it is lost. Not while
@@ -62,6 +69,9 @@ private:
 
     asio::awaitable<Result<void>> connect(RecordPtr record, const api::ForwardAddParams& params,
                                           SessionTable::RecordPtr session, Caller caller);
+    asio::awaitable<void> restore_one(StoredForward stored);
+    void put(const Record& record);
+    asio::awaitable<void> close_left(RecordPtr record);
     [[nodiscard]] Result<void> check_free(const Record& record) const;
     asio::awaitable<Result<void>> open(RecordPtr record, std::shared_ptr<Master> master);
     asio::awaitable<void> close(RecordPtr record);
@@ -78,6 +88,7 @@ private:
     const Config& config_;
     Sessions& sessions_;
     Leases& leases_;
+    Registry& registry_;
     std::vector<RecordPtr> records_;  // oldest first
     bool stopping_ = false;
     TaskGroup tasks_;

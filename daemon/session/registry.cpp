@@ -57,10 +57,11 @@ Registry::Contents Registry::load() {
             unread_ = true;
         }
     }
-    known_ = known_ || !contents.sessions.empty() || !contents.connections.empty();
+    known_ = known_ || !contents.sessions.empty() || !contents.connections.empty() || !contents.forwards.empty();
     std::erase_if(contents.sessions, [this](const auto& it) { return changes_.sessions.contains(it.view.id); });
     std::erase_if(contents.connections,
                   [this](const auto& it) { return changes_.connections.contains(it.key.text()); });
+    std::erase_if(contents.forwards, [this](const auto& it) { return changes_.forwards.contains(it.view.id); });
     return contents;
 }
 
@@ -110,6 +111,16 @@ void Registry::put(const StoredConnection& connection) {
 
 void Registry::remove_connection(std::string_view key_text) {
     changes_.connections.insert_or_assign(std::string(key_text), std::nullopt);
+    save(Pace::Limited);
+}
+
+void Registry::put(const StoredForward& forward) {
+    changes_.forwards.insert_or_assign(forward.view.id, forward);
+    save(Pace::Limited);
+}
+
+void Registry::remove_forward(std::string_view id) {
+    changes_.forwards.insert_or_assign(std::string(id), std::nullopt);
     save(Pace::Limited);
 }
 

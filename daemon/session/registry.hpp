@@ -1,6 +1,7 @@
-// The memory of sessions and connections over the daemon's life: registry.db, one SQLite file. It never fails: what can
-// not be saved stays in memory (and nothing else does) and is saved once that works; a file that can not be used is set
-// aside as a copy. Entries that do not decode are passed over: the servers' tmux is the truth, this is the memory.
+// The memory of sessions, connections and forwards over the daemon's life: registry.db, one SQLite file. It never
+// fails: what can not be saved stays in memory (and nothing else does) and is saved once that works; a file that can
+// not be used is set aside as a copy. Entries that do not decode are passed over: the servers' tmux is the truth, this
+// is the memory.
 //
 // Owned by Daemon, on the loop: its commits are the one blocking call allowed there. A commit is no fsync, unless
 // Durability::Power asks for one; what the WAL has grown by is moved into the file by checkpoint(), when idle.
@@ -49,6 +50,8 @@ public:
     void remove(std::string_view id);
     void put(const StoredConnection& connection);
     void remove_connection(std::string_view key_text);
+    void put(const StoredForward& forward);
+    void remove_forward(std::string_view id);
 
     // Something is in memory only, or would be.
     [[nodiscard]] bool unsaved() const { return trouble_ || rebuilt_; }

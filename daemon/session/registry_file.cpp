@@ -88,12 +88,24 @@ constexpr std::array kMigrations = std::to_array<const char*>({
         screen BLOB NOT NULL
     );)",
     "ALTER TABLE connections ADD COLUMN held_back INTEGER NOT NULL DEFAULT 0;",
+    R"(CREATE TABLE forwards (
+        id TEXT PRIMARY KEY NOT NULL,
+        ctx TEXT NOT NULL,
+        server_key TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        listen TEXT NOT NULL,
+        target TEXT,
+        session TEXT,
+        lease TEXT,
+        asked_listen TEXT NOT NULL
+    ) WITHOUT ROWID;)",
 });
 constexpr int kVersion = static_cast<int>(kMigrations.size());
 
 // What is read at start: 10 ms for ten thousand sessions. Their screens may be gigabytes; damage there shows when one
 // is read.
-constexpr std::array kChecked = {"sqlite_schema", "sessions", "connections"};
+constexpr std::array kChecked = {"sqlite_schema", "sessions", "connections", "forwards"};
+constexpr int kForwardsSince = 4;
 
 // Where another process has the file: it only ever looks, and the loop waits meanwhile.
 constexpr int kBusyTimeoutMs = 50;
@@ -239,8 +251,10 @@ void migrate(SQLite::Database& database, int from) {
     transaction.commit();
 }
 
-void check_structure(SQLite::Database& database) {
-    for (const char* table : kChecked) {
+void check_structure(SQLite::Database& database, int version) {
+    const std::size_t tables = kChecked.size() - (version < kForwardsSince ? 1 : 0);
+    for (std::size_t i = 0; i < tables; ++i) {
+        const char* table = kChecked.at(i);
         const std::string answer = database.execAndGet(std::string("PRAGMA quick_check(") + table + ")").getString();
         if (answer != "ok") {
             throw NotOurs("damaged", answer);
@@ -271,6 +285,7 @@ void read_rows(SQLite::Database& database, const std::string& select, std::vecto
 void read_contents(SQLite::Database& database, StoredContents& contents) {
     read_rows(database, rows::select_sessions(), contents.sessions);
     read_rows(database, rows::select_connections(), contents.connections);
+    read_rows(database, rows::select_forwards(), contents.forwards);
     std::stable_sort(contents.sessions.begin(), contents.sessions.end(),
                      [](const auto& one, const auto& other) { return one.created_ms < other.created_ms; });
 }
@@ -342,7 +357,9 @@ struct RegistryFile::Handles {
               remove_screen(database, "DELETE FROM screens WHERE id = ?"),
               get_screen(database, kSelectScreen),
               put_connection(database, rows::insert_connection()),
-              remove_connection(database, "DELETE FROM connections WHERE key_text = ?") {}
+              remove_connection(database, "DELETE FROM connections WHERE key_text = ?"),
+              put_forward(database, rows::insert_forward()),
+              remove_forward(database, "DELETE FROM forwards WHERE id = ?") {}
 
         SQLite::Statement put_session;
         SQLite::Statement remove_session;
@@ -351,6 +368,8 @@ struct RegistryFile::Handles {
         SQLite::Statement get_screen;
         SQLite::Statement put_connection;
         SQLite::Statement remove_connection;
+        SQLite::Statement put_forward;
+        SQLite::Statement remove_forward;
     };
 
     static void run(SQLite::Statement& statement) {
@@ -387,7 +406,7 @@ RegistryFile::RegistryFile(const std::string& path, const std::string& stamp, bo
         const int version = identify(database);
         fresh_ = version == 0;
         if (check && !fresh_) {
-            check_structure(database);
+            check_structure(database, version);
         }
         // SQLite would move the WAL into the file within a commit, with fsyncs, at a thousand pages: that is for
         // checkpoint(), and this the net where the daemon is never idle. 64 MiB.
@@ -446,6 +465,14 @@ void RegistryFile::write(const StoredChanges& changes) {
                 Handles::run(statements.put_connection);
             } else {
                 Handles::remove(statements.remove_connection, key);
+            }
+        }
+        for (const auto& [id, forward] : changes.forwards) {
+            if (forward) {
+                rows::bind(statements.put_forward, *forward);
+                Handles::run(statements.put_forward);
+            } else {
+                Handles::remove(statements.remove_forward, id);
             }
         }
         transaction.commit();

@@ -74,6 +74,19 @@ void connection_columns(Connection& connection, Visit&& column) {
     column("held_back", connection.held_back);
 }
 
+template <typename Forward, typename Visit>
+void forward_columns(Forward& forward, Visit&& column) {
+    column("id", forward.view.id);
+    column("ctx", forward.view.ctx);
+    column("server_key", forward.view.server.key);
+    column("kind", forward.view.kind);
+    column("listen", forward.view.listen);
+    column("target", forward.view.target);
+    column("session", forward.view.session);
+    column("lease", forward.view.lease);
+    column("asked_listen", forward.listen);
+}
+
 class Names {
 public:
     void operator()(const char* name, const auto& /*value*/) {
@@ -107,6 +120,13 @@ Names connection_names() {
     return names;
 }
 
+Names forward_names() {
+    Names names;
+    const StoredForward none;
+    forward_columns(none, names);
+    return names;
+}
+
 class Binder {
 public:
     explicit Binder(SQLite::Statement& statement) : statement_(statement) {}
@@ -116,6 +136,9 @@ public:
     void operator()(const char* /*name*/, int value) { statement_.bind(++at_, value); }
     void operator()(const char* /*name*/, bool value) { statement_.bind(++at_, value ? 1 : 0); }
     void operator()(const char* /*name*/, api::SessionState value) {
+        statement_.bind(++at_, std::string(api::to_string(value)));
+    }
+    void operator()(const char* /*name*/, api::ForwardKind value) {
         statement_.bind(++at_, std::string(api::to_string(value)));
     }
     template <typename T>
@@ -169,6 +192,18 @@ public:
             }
         }
         report(name, "is not a state");
+    }
+    void operator()(const char* name, api::ForwardKind& value) {
+        using enum api::ForwardKind;
+        std::string text;
+        (*this)(name, text);
+        for (const auto kind : {Local, Remote, Dynamic}) {
+            if (text == api::to_string(kind)) {
+                value = kind;
+                return;
+            }
+        }
+        report(name, "is not a kind");
     }
     template <typename T>
     void operator()(const char* name, std::optional<T>& value) {
@@ -248,6 +283,13 @@ bool valid_id(std::string_view id) {
            std::none_of(id.begin(), id.end(), [](unsigned char byte) { return byte <= ' ' || byte == 0x7f; });
 }
 
+bool valid_forward_id(std::string_view id) {
+    constexpr std::size_t kMaxLength = 64;
+    return id.starts_with("fwd-") && id.size() <= kMaxLength && std::all_of(id.begin(), id.end(), [](char c) {
+               return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+           });
+}
+
 }  // namespace
 
 std::string insert_session() {
@@ -255,6 +297,12 @@ std::string insert_session() {
 }
 std::string select_sessions() {
     return session_names().select("sessions");
+}
+std::string insert_forward() {
+    return forward_names().insert("forwards");
+}
+std::string select_forwards() {
+    return forward_names().select("forwards");
 }
 std::string insert_connection() {
     return connection_names().insert("connections");
@@ -271,6 +319,10 @@ void bind(SQLite::Statement& statement, const StoredConnection& connection) {
     Binder binder(statement);
     binder.copy(connection.key.text());
     connection_columns(connection, binder);
+}
+
+void bind(SQLite::Statement& statement, const StoredForward& forward) {
+    forward_columns(forward, Binder(statement));
 }
 
 std::string read(const SQLite::Statement& statement, StoredSession& session) {
@@ -306,6 +358,13 @@ std::string read(const SQLite::Statement& statement, StoredConnection& connectio
     reader.expect(valid_user(connection.dump.user), "ssh_user", "is no user");
     reader.expect(valid_port(connection.dump.port), "ssh_port", "is out of range");
     reader.expect(connection.control_path.starts_with('/'), "control_path", "is not absolute");
+    return reader.problem();
+}
+
+std::string read(const SQLite::Statement& statement, StoredForward& forward) {
+    Reader reader(statement);
+    forward_columns(forward, reader);
+    reader.expect(valid_forward_id(forward.view.id), "id", "is not a forward's");
     return reader.problem();
 }
 

@@ -139,6 +139,9 @@ void Sessions::restore(Registry::Contents contents) {
         restore_session(std::move(stored));
     }
     forget_ended();
+    if (keeper_.restore) {
+        keeper_.restore(std::move(contents.forwards));
+    }
     tasks_.spawn("restore", restore_connections(std::move(contents.connections)));
 }
 
@@ -249,6 +252,9 @@ asio::awaitable<void> Sessions::keep_registry() {
                 if (connection->has_master() || connection->refs() > 0) {
                     registry_.put(connection->stored());
                 }
+            }
+            if (keeper_.put_all) {
+                keeper_.put_all();
             }
         }
         if (clock_.now() >= checkpoint_at) {

@@ -56,6 +56,12 @@ public:
     }
     // The pool's connections report to us, so it is made after us; set before the first call.
     void set_pool(Pool& pool) { pool_ = &pool; }
+    // What else the registry keeps: taken from what it had, and put into it once more.
+    struct Keeper {
+        std::function<void(std::vector<StoredForward>)> restore;
+        std::function<void()> put_all;
+    };
+    void set_keeper(Keeper keeper) { keeper_ = std::move(keeper); }
 
     asio::awaitable<Result<api::StartResult>> start(api::StartParams params, Caller caller);
     [[nodiscard]] Result<api::ListResult> list(const api::ListParams& params);
@@ -220,6 +226,7 @@ private:
     IdentityResolver& resolver_;
     Registry& registry_;
     Pool* pool_ = nullptr;
+    Keeper keeper_;
     std::function<void(Connection& connection, std::uint64_t generation)> on_doubted_;
     SessionTable table_;
     std::map<Connection*, Scan> scans_;

@@ -26,9 +26,15 @@ struct StoredSession {
     std::optional<std::string> pending_kill;  // "": by tmux, else a signal's name
 };
 
+struct StoredForward {
+    api::Forward view;   // of its server, the key alone
+    std::string listen;  // as its master was asked: the server may have chosen the port that the view tells
+};
+
 struct StoredContents {
     std::vector<StoredSession> sessions;  // oldest first
     std::vector<StoredConnection> connections;
+    std::vector<StoredForward> forwards;
 };
 
 // What a commit survives: the death of the process, or also that of the machine (one fsync more).
@@ -39,10 +45,13 @@ struct StoredChanges {
     std::map<std::string, std::optional<StoredSession>, std::less<>> sessions;        // by id
     std::map<std::string, std::optional<std::string>, std::less<>> screens;           // by the session's id
     std::map<std::string, std::optional<StoredConnection>, std::less<>> connections;  // by the key's text
+    std::map<std::string, std::optional<StoredForward>, std::less<>> forwards;        // by id
     Durability durability = Durability::Process;
 
-    [[nodiscard]] bool empty() const { return sessions.empty() && screens.empty() && connections.empty(); }
-    [[nodiscard]] std::size_t size() const { return sessions.size() + connections.size(); }
+    [[nodiscard]] bool empty() const {
+        return sessions.empty() && screens.empty() && connections.empty() && forwards.empty();
+    }
+    [[nodiscard]] std::size_t size() const { return sessions.size() + connections.size() + forwards.size(); }
 };
 
 }  // namespace cmssh

@@ -454,20 +454,71 @@ TEST(Forward, EndsWithADaemonThatIsStopped) {
     EXPECT_FALSE(somebody_listens(port));
 }
 
-TEST(Forward, CanBeAddedAgainAfterTheDaemonCrashed) {
-    World world(servers(1));
+class ForwardOverARestart : public testing::TestWithParam<bool> {
+protected:
+    void restart() {
+        GetParam() ? world.daemon.crash() : world.daemon.stop();
+        world.start_daemon();
+    }
+
+    World world{servers(1)};
     const Listener target;
     const int port = free_port();
-    add(world, "local", std::to_string(port), target.target());
-    world.daemon.crash();
-    EXPECT_TRUE(somebody_listens(port)) << "the master lives on";
-    (void)target.accept();
-    world.start_daemon();
-    EXPECT_EQ(forwards(world), Json::array());
-    add(world, "local", std::to_string(port), target.target());
+};
+
+TEST_P(ForwardOverARestart, IsOpenAgain) {
+    const Json forward = add(world, "local", std::to_string(port), target.target());
+    const Json remote = add(world, "remote", "0", target.target());
+    restart();
+    ASSERT_TRUE(wait_until([&] {
+        const Json listed = forwards(world);
+        return listed.size() == 2 && listed[0].at("active") == true && listed[1].at("active") == true;
+    }));
+    for (const Json& listed : forwards(world)) {
+        EXPECT_EQ(listed, listed.at("id") == forward.at("id") ? forward : remote);
+    }
     expect_connected(Stream::connect(tcp(port)), target);
     EXPECT_EQ(world.sshd.logins(), 1);
+    for (const Json& listed : forwards(world)) {
+        world.rpc().call("forward.remove", {{"forward", listed.at("id")}});
+    }
+    restart();
+    EXPECT_EQ(world.rpc().call("connect", {{"ctx", "server-1"}}).at("reused"), true);
+    EXPECT_EQ(forwards(world), Json::array());
+    EXPECT_FALSE(somebody_listens(port));
 }
+
+TEST_P(ForwardOverARestart, EndsWithItsOwner) {
+    const std::string id = world.start_id("server-1", kLong);
+    add(world, "local", std::to_string(port), target.target(), {{"session", id}});
+    const std::string lease = world.rpc().call("acquire", {{"ctx", "server-1"}}).at("lease");
+    const int leased = free_port();
+    add(world, "local", std::to_string(leased), target.target(), {{"lease", lease}});
+    restart();
+    EXPECT_TRUE(wait_until([&] { return forwards(world).size() == 1; }));
+    EXPECT_TRUE(wait_until([&] { return !somebody_listens(leased); }));
+    ASSERT_TRUE(wait_until([&] { return is_active(world); }));
+    GetParam() ? world.daemon.crash() : world.daemon.stop();
+    ASSERT_EQ(world.tmux(1, {"kill-session", "-t", '=' + id}).status.code, 0);
+    world.start_daemon();
+    EXPECT_TRUE(wait_until([&] { return forwards(world).empty(); }));
+    EXPECT_TRUE(wait_until([&] { return !somebody_listens(port); }));
+}
+
+TEST_P(ForwardOverARestart, LogsInToNothingThatWasDisconnected) {
+    const std::string id = world.start_id("server-1", kLong);
+    add(world, "local", std::to_string(port), target.target());
+    world.rpc().call("disconnect", {{"ctx", "server-1"}, {"force", true}});
+    restart();
+    ASSERT_TRUE(wait_until([&] { return forwards(world).size() == 1; }));
+    EXPECT_FALSE(is_active(world));
+    EXPECT_EQ(world.sshd.logins(), 1);
+    world.rpc().call("connect", {{"ctx", "server-1"}});
+    EXPECT_TRUE(wait_until([&] { return is_active(world); }));
+}
+
+INSTANTIATE_TEST_SUITE_P(Memory, ForwardOverARestart, testing::Values(false, true),
+                         [](const auto& restart) { return restart.param ? "AfterACrash" : "AfterAStop"; });
 
 TEST(Forward, IsAddedListedAndRemovedByCmctl) {
     World world(servers(1));

@@ -333,13 +333,39 @@ TEST_F(RegistryTest, IsForItsOwnerAlone) {
     EXPECT_EQ(mode_of(path_), 0600U) << "made private again";
 }
 
+TEST_F(RegistryTest, KeepsForwards) {
+    StoredForward forward;
+    forward.view.id = "fwd-abc";
+    forward.view.ctx = "server-a";
+    forward.view.server.key = "u@h:22";
+    forward.view.kind = api::ForwardKind::Remote;
+    forward.view.listen = "127.0.0.1:80";
+    forward.view.target = "/run/it's";
+    forward.view.session = "sess-one";
+    forward.listen = "0";
+    {
+        const auto registry = open();
+        registry->put(forward);
+        forward.view.id = "fwd-def";
+        registry->put(forward);
+        registry->remove_forward("fwd-abc");
+    }
+    auto found = reopened().forwards;
+    ASSERT_THAT(found, SizeIs(1));
+    EXPECT_EQ(dump_json(api::write(found[0].view)), dump_json(api::write(forward.view)));
+    EXPECT_EQ(found[0].listen, "0");
+    sql("UPDATE forwards SET kind = 'nothing'");
+    EXPECT_THAT(reopened().forwards, IsEmpty());
+}
+
 TEST_F(RegistryTest, MigratesAndKeepsACopy) {
     {
         const auto registry = open();
         registry->put(session("sess-old"), Durability::Process);
         registry->put(connection("h"));
     }
-    sql("DROP TABLE screens; ALTER TABLE connections DROP COLUMN held_back; PRAGMA user_version = 1");
+    sql("DROP TABLE forwards; DROP TABLE screens; ALTER TABLE connections DROP COLUMN held_back; PRAGMA user_version = "
+        "1");
     const std::string copy = path_ + ".v1-" + kStamp;
     {
         const auto registry = open();
@@ -360,7 +386,8 @@ TEST_F(RegistryTest, MigratesAndKeepsACopy) {
 
 TEST_F(RegistryTest, AMigrationThatFailsAnywhereLosesNothing) {
     make_small_file();
-    sql("DROP TABLE screens; ALTER TABLE connections DROP COLUMN held_back; PRAGMA user_version = 1");
+    sql("DROP TABLE forwards; DROP TABLE screens; ALTER TABLE connections DROP COLUMN held_back; PRAGMA user_version = "
+        "1");
     const std::string before = read(path_);
     int failing = 0;
     for (bool failed = true; failed; ++failing) {
@@ -392,7 +419,7 @@ TEST_F(RegistryTest, SetsAsideWhatIsOfANewerVersion) {
     EXPECT_THAT(ids(registry->load()), IsEmpty());
     EXPECT_EQ(read(path_ + ".newer-" + kStamp), before);
     EXPECT_THAT(log_.take(), ElementsAre("warning registry: " + path_ +
-                                         " can't be used, it is of a newer cmsshd: version 99, known are up to 3: it "
+                                         " can't be used, it is of a newer cmsshd: version 99, known are up to 4: it "
                                          "is kept as " +
                                          path_ + ".newer-" + kStamp + ", and a new one is begun"));
     registry->put(session("sess-a"), Durability::Process);
