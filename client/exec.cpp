@@ -90,7 +90,11 @@ private:
 class Execution {
 public:
     Execution(RpcClient client, api::AcquireResult lease, MuxSession session, bool terminal)
-        : client_(std::move(client)), lease_(std::move(lease)), session_(std::move(session)), terminal_(terminal) {}
+        : client_(std::move(client)), lease_(std::move(lease)), session_(std::move(session)), terminal_(terminal) {
+        if (terminal_) {
+            raw_.emplace();
+        }
+    }
 
     // The exit code. Left by a signal or at the deadline, the lease ends unreleased, and the daemon hangs up on what
     // may still run under it.
@@ -107,6 +111,7 @@ private:
     api::AcquireResult lease_;
     MuxSession session_;
     bool terminal_;
+    std::optional<RawMode> raw_;  // while the command has the terminal
     bool daemon_lost_ = false;
     bool out_of_time_ = false;
     int forwarded_ = 0;
@@ -188,6 +193,7 @@ void Execution::forward(int signal) {
 }
 
 int Execution::ended() {
+    raw_.reset();
     if (session_.has_no_terminal()) {
         std::fputs("cmctl: exec: the server gave no terminal\n", stderr);
     }
@@ -295,10 +301,6 @@ int exec(const GlobalOptions& global, ExecOptions options) {
         auto session = MuxSession::open(lease.control_path, request, {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO},
                                         deadline ? std::min(*deadline, open_by) : open_by);
         if (session) {
-            std::optional<RawMode> raw;
-            if (terminal) {
-                raw.emplace();
-            }
             Execution execution(std::move(client), std::move(lease), std::move(*session), terminal);
             return execution.run(deadline);
         }

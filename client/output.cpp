@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <sstream>
 
 #include "protocol/names.hpp"
 #include "protocol/utf8.hpp"
@@ -156,6 +157,21 @@ std::string trimmed(std::string text) {
     return text;
 }
 
+// What ssh said, indented: each line once, and not what the message says already.
+std::string ssh_lines(const std::string& said, const std::string& message) {
+    std::string text;
+    std::string before;
+    std::istringstream lines(printable_lines(said));
+    for (std::string line; std::getline(lines, line);) {
+        line = trimmed(std::move(line));
+        if (!line.empty() && line != before && message.find(line) == std::string::npos) {
+            text += "    " + line + '\n';
+        }
+        before = line;
+    }
+    return text;
+}
+
 }  // namespace
 
 int print_error(const GlobalOptions& global, const CallError& failure) {
@@ -173,21 +189,8 @@ int print_error(const GlobalOptions& global, const CallError& failure) {
         }
     }
     std::fprintf(stderr, "cmctl: %s\n", printable_lines(message).c_str());
-    // What ssh said in one line is in the message already.
-    if (error.ssh_stderr && error.message.find(trimmed(printable_lines(*error.ssh_stderr))) == std::string::npos) {
-        std::string indented;
-        for (const char byte : printable_lines(*error.ssh_stderr)) {
-            if (indented.empty() || indented.back() == '\n') {
-                indented += "    ";
-            }
-            indented += byte;
-        }
-        while (!indented.empty() && (indented.back() == '\n' || indented.back() == ' ')) {
-            indented.pop_back();
-        }
-        if (!indented.empty()) {
-            std::fprintf(stderr, "%s\n", indented.c_str());
-        }
+    if (error.ssh_stderr) {
+        std::fputs(ssh_lines(*error.ssh_stderr, error.message).c_str(), stderr);
     }
     if (!error.hint.empty()) {
         std::fprintf(stderr, "hint: %s\n", printable(error.hint).c_str());

@@ -439,6 +439,7 @@ TEST(ExecTerminal, IsLeftByTheEscape) {
     const pid_t pid = std::stoi(terminal.shown);
     EXPECT_TRUE(wait_until([&] { return terminal.is_raw(); }));
     terminal.type("\r~.");
+    EXPECT_TRUE(terminal.shows("left the command on " + world.key("127.0.0.1") + "\r\n")) << terminal.shown;
     EXPECT_EQ(terminal.process->wait(), exited(255));
     EXPECT_TRUE(terminal.is_as_before());
     EXPECT_TRUE(ends(pid));
@@ -577,6 +578,10 @@ TEST(ExecRpcChannels, AreWaitedFor) {
                   std::to_string(i) + '\n');
     }
     EXPECT_EQ(world.sshd.logins(), 1);
+    const auto& told = world.rpc().notifications();
+    EXPECT_TRUE(std::any_of(told.begin(), told.end(), [](const Json& it) {
+        return it.at("params").value("phase", "") == "waiting_for_channel";
+    }));
 }
 
 }  // namespace
