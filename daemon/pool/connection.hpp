@@ -213,6 +213,8 @@ public:
     // when the leases did not end within the deadline (Timeout). Who wants the server meanwhile gets a new master at
     // once.
     asio::awaitable<Result<void>> disconnect(bool force, Instant deadline);
+    // Its master goes over that one's, or its login waits for that one.
+    [[nodiscard]] bool goes_over(const Connection& other) const;
     // Lets go of the master and ends every wait; the process and its sessions live on.
     void request_stop();
     asio::awaitable<void> shut_down();

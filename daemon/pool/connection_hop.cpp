@@ -33,6 +33,10 @@ bool Connection::waits_for(const Connection& other) const {
                        [&other](const Connection* hop) { return hop == &other || hop->waits_for(other); });
 }
 
+bool Connection::goes_over(const Connection& other) const {
+    return (hop_ && &*hop_->connection == &other) || waits_for(other);
+}
+
 asio::awaitable<Result<std::optional<Connection::Hop>>> Connection::reach_hop(LoginPtr login) {
     const auto route = services_.find_hop ? last_hop(dump_.proxyjump) : std::nullopt;
     if (!route) {

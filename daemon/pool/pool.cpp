@@ -146,6 +146,21 @@ asio::awaitable<void> Pool::check_one(ConnectionUse connection) {
     co_await connection->check();
 }
 
+asio::awaitable<Result<void>> Pool::disconnect(ConnectionUse connection, bool force, Instant deadline) {
+    TaskGroup behind(services_.executor, services_.clock);
+    for (const auto& [key, other] : connections_) {
+        if (other->goes_over(*connection) && (force || other->refs() == 0)) {
+            behind.spawn(key, disconnect_one(ConnectionUse(*other), force, deadline));
+        }
+    }
+    co_await behind.join_until(Instant::max());
+    co_return co_await connection->disconnect(force, deadline);
+}
+
+asio::awaitable<void> Pool::disconnect_one(ConnectionUse connection, bool force, Instant deadline) {
+    (void)co_await disconnect(std::move(connection), force, deadline);
+}
+
 void Pool::request_stop() {
     stopping_ = true;
     stop_.notify_all();

@@ -31,6 +31,9 @@ public:
     void forget_idle(const std::string& key_text);
     // Probes all that have a master, or one, at once.
     asio::awaitable<void> check(Connection* only);
+    // Disconnects a server, and before it those behind it that nobody uses; with force all that are behind it, which
+    // would bring it back. Errors of Connection::disconnect().
+    asio::awaitable<Result<void>> disconnect(ConnectionUse connection, bool force, Instant deadline);
     // Lets go of every master: the processes live on, and every wait ends.
     void request_stop();
     asio::awaitable<void> shut_down();
@@ -41,6 +44,7 @@ public:
 private:
     void forget_unused();
     asio::awaitable<void> bury(std::unique_ptr<Connection> connection);
+    asio::awaitable<void> disconnect_one(ConnectionUse connection, bool force, Instant deadline);
     static asio::awaitable<void> check_one(ConnectionUse connection);
     static asio::awaitable<void> restore_one(ConnectionUse connection, StoredConnection stored);
     // Runs while some connection is active.

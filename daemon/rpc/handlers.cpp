@@ -308,7 +308,8 @@ asio::awaitable<Result<Json>> Handlers::disconnect(Call call) {
         co_return std::move(found).error();
     }
     Connection& connection = *found->connection;
-    const auto done = co_await connection.disconnect(params->force, clock_.now() + kDrainDeadline);
+    ConnectionUse use(connection);
+    const auto done = co_await pool_.disconnect(std::move(use), params->force, clock_.now() + kDrainDeadline);
     if (!done) {
         Error error = done.error();
         error.ctx = found->context.name;

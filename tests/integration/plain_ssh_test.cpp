@@ -482,8 +482,24 @@ TEST_F(SharedHop, TakesNoSlotThatItsOwnLoginNeeds) {
     EXPECT_EQ(world.rpc().call("connect", {{"ctx", "far-2"}}).at("connection").at("state"), "up");
 }
 
-TEST_F(SharedHop, IsNotDisconnectedUnderAServer) {
+TEST_F(SharedHop, IsDisconnectedWithWhatNobodyUsesBehindIt) {
     world.rpc().call("connect", {{"ctx", "far-2"}});
+    EXPECT_EQ(world.rpc().call("disconnect", {{"ctx", "server-1"}}).at("connection").at("state"), "idle");
+    EXPECT_EQ(world.rpc().call("check", {{"ctx", "far-2"}}).at("connections").at(0).at("state"), "idle");
+}
+
+TEST_F(SharedHop, IsDisconnectedByForceWithAllBehindIt) {
+    const std::string id = world.start_id("far-2", {"sleep", "1000"});
+    world.rpc().call("disconnect", {{"ctx", "server-1"}, {"force", true}});
+    EXPECT_EQ(world.connection(bastion).at("state"), "idle");
+    EXPECT_EQ(world.session(id).at("state"), "unreachable");
+    EXPECT_EQ(world.sshd.logins(), 2);
+    world.rpc().call("logs", {{"session", id}});
+    EXPECT_EQ(world.session(id).at("state"), "running");
+}
+
+TEST_F(SharedHop, IsNotDisconnectedUnderAServer) {
+    world.start_id("far-2", {"sleep", "1000"});
     const int id = world.rpc().send("disconnect", {{"ctx", "server-1"}});
     ASSERT_TRUE(wait_until([&] {
         RpcClient other(world.daemon.socket_path());
