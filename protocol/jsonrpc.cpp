@@ -188,9 +188,23 @@ std::optional<std::string> optional_string(const Json& object, const char* name)
 
 // A request that is wrong in itself has one next step, whatever is wrong.
 std::string hint_of(const Error& error) {
-    const bool of_the_request = error.kind == ErrorKind::ParseError || error.kind == ErrorKind::InvalidRequest ||
-                                error.kind == ErrorKind::MethodNotFound || error.kind == ErrorKind::InvalidParams;
-    return error.hint.empty() && of_the_request ? "cmctl rpc rpc.discover  # describes every method" : error.hint;
+    if (!error.hint.empty()) {
+        return error.hint;
+    }
+    switch (error.kind) {
+        case ErrorKind::ParseError:
+        case ErrorKind::InvalidRequest:
+        case ErrorKind::MethodNotFound:
+        case ErrorKind::InvalidParams:
+            return "cmctl rpc rpc.discover  # describes every method";
+        case ErrorKind::Timeout:
+        case ErrorKind::MasterLost:
+            return error.ctx ? "cmctl check " + *error.ctx : "cmctl check";
+        case ErrorKind::Limit:
+            return "smaller parts, or fewer at once";
+        default:
+            return "";
+    }
 }
 
 }  // namespace

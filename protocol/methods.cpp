@@ -691,10 +691,11 @@ template <>
 struct Fields<Progress> {
     static constexpr std::string_view name = "Progress";
     static constexpr Use use = Use::Result;
-    static constexpr auto list = std::make_tuple(
-        field("id", &Progress::id, "of the request that waits"), field("ctx", &Progress::ctx, "its context"),
-        field("server", &Progress::server, "server key"),
-        field("phase", &Progress::phase, "queued, connecting (ssh logs in), opening_tmux or using_existing"));
+    static constexpr auto list =
+        std::make_tuple(field("id", &Progress::id, "of the request that waits"),
+                        field("ctx", &Progress::ctx, "its context"), field("server", &Progress::server, "server key"),
+                        field("phase", &Progress::phase,
+                              "queued, connecting (ssh logs in), opening_tmux, waiting_for_channel or using_existing"));
 };
 
 template <typename T>

@@ -378,13 +378,13 @@ struct VersionResult {
     std::vector<std::string> capabilities;
 };
 
-// Notification `progress`: what a call that waits for a login is waiting for; "using_existing" where it was asked to
-// tell that it does not.
+// Notification `progress`: what a call that waits for a login or a channel is waiting for; "using_existing" where it
+// was asked to tell that it does not.
 struct Progress {
     Json id;  // of the request
     std::string ctx;
     std::string server;  // key
-    std::string phase;   // "queued", "connecting" (ssh logs in), "opening_tmux", "using_existing"
+    std::string phase;  // "queued", "connecting" (ssh logs in), "opening_tmux", "waiting_for_channel", "using_existing"
 };
 
 // Notification `prompt`: what ssh asks the person behind a call with `interactive`; answered by the method `answer`.

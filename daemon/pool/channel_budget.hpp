@@ -66,6 +66,8 @@ public:
     void close();
 
     [[nodiscard]] int limit() const;
+    // Nobody has to wait.
+    [[nodiscard]] bool has_free() const { return queue_.empty() && taken_ + kOwn < limit(); }
     [[nodiscard]] int taken() const { return taken_; }
     [[nodiscard]] int queued() const { return static_cast<int>(queue_.size()); }
 

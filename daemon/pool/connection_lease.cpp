@@ -101,6 +101,9 @@ asio::awaitable<Result<Connection::Lease>> Connection::lease_in_turn(Want want, 
             co_return std::move(ready).error();
         }
         const auto channels = channels_;
+        if (want.progress && !channels->has_free()) {
+            want.progress("waiting_for_channel");
+        }
         auto channel = co_await ChannelBudget::take(channels, turn, patience);
         const bool replaced = channels != channels_ || !has_master();
         if (!channel && channel.error().kind != ErrorKind::MasterLost) {

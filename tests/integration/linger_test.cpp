@@ -22,6 +22,8 @@ TEST_F(Linger, BeginsWithTheEndOfTheLastSession) {
     EXPECT_TRUE(started.at("connection").at("linger_s").is_null());
     const pid_t master = started.at("connection").at("master_pid");
     const auto end = [&](const std::string& id) {
+        // An interactive shell, which it is at first, ignores the signal.
+        EXPECT_TRUE(wait_until([&] { return command_line(world.pane_pid(1, id)) == "sleep 1000"; }));
         EXPECT_EQ(::kill(world.pane_pid(1, id), SIGTERM), 0);
         EXPECT_EQ(world.wait(id).at("state"), "exited");
     };

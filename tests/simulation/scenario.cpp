@@ -516,7 +516,13 @@ asio::awaitable<void> Day::do_wait(std::string session, std::optional<std::int64
     api::WaitParams params;
     params.session = session;
     params.timeout_ms = timeout_ms;
+    const auto record = daemon_->sessions.table().by_id(session);
+    // Only then it may want a login.
+    const bool cold = record != nullptr && record->connection != nullptr && !record->connection->has_master();
+    const std::string key = cold ? record->view.server.key : "";
+    keys_[key].calls += cold ? 1 : 0;
     const auto waited = co_await daemon_->sessions.wait(std::move(params), caller());
+    keys_[key].calls -= cold ? 1 : 0;
     if (waited && !world_.clock.crashed() && !api::ended(waited->session.state)) {
         world_.fail("the wait for " + session + " was answered, and it has not ended");
     }

@@ -273,8 +273,17 @@ TEST(DumpJson, IsOneLine) {
 }
 
 TEST(ErrorJson, CarriesOnlyWhatIsSet) {
-    EXPECT_EQ(error_to_json(Error{.kind = ErrorKind::Timeout, .message = "too late"}),
-              (Json{{"code", -32020}, {"message", "too late"}, {"data", {{"kind", "timeout"}}}}));
+    EXPECT_EQ(error_to_json(Error{.kind = ErrorKind::Internal, .message = "odd"}),
+              (Json{{"code", -32603}, {"message", "odd"}, {"data", {{"kind", "internal"}}}}));
+}
+
+TEST(ErrorJson, TellsTheNextStepOfItsKind) {
+    Error error{.kind = ErrorKind::Timeout, .message = "too late"};
+    EXPECT_EQ(error_to_json(error)["data"]["hint"], "cmctl check");
+    error.ctx = "server-a";
+    EXPECT_EQ(error_to_json(error)["data"]["hint"], "cmctl check server-a");
+    error.hint = "its own";
+    EXPECT_EQ(error_to_json(error)["data"]["hint"], "its own");
 }
 
 TEST(ErrorJson, EveryFieldSurvivesARoundTrip) {
