@@ -274,7 +274,7 @@ TEST(DumpJson, IsOneLine) {
 
 TEST(ErrorJson, CarriesOnlyWhatIsSet) {
     EXPECT_EQ(error_to_json(Error{.kind = ErrorKind::Internal, .message = "odd"}),
-              (Json{{"code", -32603}, {"message", "odd"}, {"data", {{"kind", "internal"}}}}));
+              (Json{{"code", -32024}, {"message", "odd"}, {"data", {{"kind", "internal"}}}}));
 }
 
 TEST(ErrorJson, TellsTheNextStepOfItsKind) {
