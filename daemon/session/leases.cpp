@@ -2,6 +2,7 @@
 
 #include "daemon/base/random.hpp"
 #include "daemon/ssh/ssh_command.hpp"
+#include "daemon/tmux/tmux_scripts.hpp"
 #include "protocol/names.hpp"
 
 namespace cmssh {

@@ -17,6 +17,7 @@
 #include "daemon/session/screen_text.hpp"
 #include "daemon/session/session_table.hpp"
 #include "daemon/ssh/identity.hpp"
+#include "daemon/tmux/tmux_scripts.hpp"
 
 namespace cmssh {
 

@@ -5,6 +5,7 @@
 #include "daemon/base/log.hpp"
 #include "daemon/base/random.hpp"
 #include "daemon/base/timeout.hpp"
+#include "daemon/tmux/tmux_scripts.hpp"
 #include "protocol/names.hpp"
 
 namespace cmssh {

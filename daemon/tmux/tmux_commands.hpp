@@ -28,6 +28,11 @@ struct Ownership {
     std::string server_key;  // as text
 };
 
+// Of the daemon's own session, which its client is attached to.
+[[nodiscard]] std::string keeper_name(const Ownership& ownership);
+// A session as -t takes it: this one and none whose name begins so.
+[[nodiscard]] std::string target(std::string_view session_id);
+
 // Which life of the server's tmux: a session belongs to one.
 struct ServerLife {
     std::string boot_id;  // of the server's kernel; empty where it has none to tell (not Linux)
@@ -35,19 +40,6 @@ struct ServerLife {
 
     friend bool operator==(const ServerLife&, const ServerLife&) = default;
 };
-
-// The command line that opens the channel, for the login shell of the server's user, whichever that is: one line,
-// nothing in it that sh, csh or fish would expand outside its quotes. It prints `token tmux VERSION`, `token boot ID`
-// and `token home DIR` and then becomes `tmux -C`, or prints `token missing` where there is no tmux, neither in PATH
-// nor in a login shell's.
-[[nodiscard]] std::string open_command(const SessionsConfig& config, const Ownership& ownership,
-                                       std::string_view token);
-
-// A command line for a channel with a terminal, for any login shell as well: attaches the terminal to a session. Exits
-// 0 where the person detached, api::kAttachedToNothing where the session is not there (any more), 127 where there is no
-// tmux, and otherwise as tmux did.
-enum class Viewer { TakesPart, Watches };  // who watches types nothing and does not resize the session
-[[nodiscard]] std::string attach_command(const SessionsConfig& config, std::string_view session_id, Viewer viewer);
 
 // Sent once after the channel is open: what the user's ~/.tmux.conf must not change, and the subscription to dead
 // panes. chain: a number that no earlier set-up had.
@@ -199,22 +191,7 @@ enum class Typed {
 // and exit 0: tmux shows anything else to whoever is attached.
 [[nodiscard]] std::string run_script_command(std::string_view script);
 
-// A command line for a channel of its own: exits 0 where the server's user can enter the directory.
-[[nodiscard]] std::string try_directory_command(std::string_view directory);
-// The same without a channel of its own: entered_command() then answers yes or no, or nothing yet.
+// try_directory_command() without a channel of its own: entered_command() then answers yes or no, or nothing yet.
 [[nodiscard]] std::string try_directory_of_command(std::string_view session_id, std::string_view directory);
 [[nodiscard]] std::string entered_command(std::string_view session_id);
-// Sends a signal to the foreground process group of a pane's terminal. Exits 3 where there is none.
-[[nodiscard]] std::string signal_command(std::int64_t pane_pid, int signal);
-// Between a session's end by our kill and the sweep: what ignores SIGHUP has this long to end by itself.
-inline constexpr std::chrono::seconds kSweepDelay{5};
-// Kills what is left of sessions whose terminal was closed `delay` before: waits that long on the server, in the
-// background.
-struct Leftover {
-    std::string session_id;
-    std::int64_t pane_pid = 0;
-};
-[[nodiscard]] std::string sweep_command(const std::vector<Leftover>& sessions,
-                                        std::chrono::seconds delay = std::chrono::seconds(0));
-
 }  // namespace cmssh::tmux

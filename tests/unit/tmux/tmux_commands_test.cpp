@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/tmux/tmux_scripts.hpp"
 #include "tests/unit/tmux/tmux_line.hpp"
 
 namespace cmssh::tmux {

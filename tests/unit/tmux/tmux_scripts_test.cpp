@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "daemon/tmux/tmux_commands.hpp"
+#include "daemon/tmux/tmux_scripts.hpp"
 #include "tests/unit/fakes/run_program.hpp"
 #include "tests/unit/tmux/tmux_line.hpp"
 
@@ -196,20 +196,25 @@ TEST_F(StartScript, RunsTheProgramWhereAStartUpFileStartsAnotherShell) {
     std::vector<std::string> printed = {"from rc"};
     printed.insert(printed.end(), words.begin(), words.end());
     const std::string witness = home_.path() + "/witness";
-    home_.write(".bash_profile", ". ~/.bashrc\n");
     home_.write(".bash_logout", "echo 'touch " + witness + "'\n");
+    const std::string left = home_.path() + "/left";  // the pid of what keeps the shell's output open
     home_.write(".zshrc", "export FROM_RC='from rc'\n");
     for (const auto* guard : {"true", "[ -t 0 ]", "false"}) {
         for (const auto* next : {"zsh", "fish"}) {
             SCOPED_TRACE(std::string(guard) + ' ' + next);
             home_.write(".bashrc", std::string("case $- in *i*) ") + guard + " && exec " + next +
                                        "; esac\nexport FROM_RC='from rc'\necho noise\n");
+            home_.write(".bash_profile", "sleep 1000 & echo $! >>" + left + "\n. ~/.bashrc\n");
             const Ran ran =
                 run_program(executed(SessionShell::LoginInteractive, command), environment("/usr/bin/bash"));
             EXPECT_THAT(words_behind_mark(ran.output), ElementsAreArray(printed)) << ran.errors;
         }
     }
     EXPECT_NE(::access(witness.c_str(), F_OK), 0);
+    std::ifstream pids(left);
+    for (pid_t pid = 0; pids >> pid;) {
+        ::kill(pid, SIGKILL);
+    }
 }
 
 TEST_F(StartScript, RunsInItsDirectoryWhateverTheStartUpFilesDo) {

@@ -1,0 +1,193 @@
+#include "daemon/tmux/tmux_scripts.hpp"
+
+#include "protocol/methods.hpp"
+#include "protocol/remote_command.hpp"
+
+namespace cmssh::tmux {
+namespace {
+
+std::string replaced(std::string_view text, std::string_view word, std::string_view by) {
+    std::string result(text);
+    for (auto at = result.find(word); at != std::string::npos; at = result.find(word, at + by.size())) {
+        result.replace(at, word.size(), by);
+    }
+    return result;
+}
+
+// Sets cmssh_t to tmux: below the home directory, in PATH, or in a login shell's, which PATH then has as well.
+std::string find_tmux(const SessionsConfig& config) {
+    return "cmssh_t=" + sh_quote(config.tmux) + R"sh(
+case $cmssh_t in "~/"*) cmssh_t=$HOME/${cmssh_t#??} ;; esac
+if command -v "$cmssh_t" >/dev/null 2>&1; then :; else
+case ${SHELL##*/} in *csh) cmssh_l=-c ;; *) cmssh_l=-lc ;; esac
+cmssh_p=$("${SHELL:-/bin/sh}" "$cmssh_l" env </dev/null 2>/dev/null | sed -n 's/^PATH=//p' | tail -n 1)
+PATH=$PATH:$cmssh_p
+fi
+)sh";
+}
+
+// What a user gets by typing the command in a new tmux window: the login, interactive shell's environment, then the
+// program itself in the shell's place. $1 is the directory or empty: it is entered again behind the rc files, which may
+// leave it. $2 names the variables that the caller gave: env sets them once more behind the rc files, which may set
+// them too; and fish without a locale decodes what it has inherited, but not its words. fish hands its list on to sh as
+// it is. csh reads no arguments safely, so that it only lends its environment: with a prompt, the sign of a person, or
+// without where its files do not end well so. Where an rc file may put another shell in its own's place, which is then
+// not told what to run, that one lends it: it reads a line, and has no terminal whose jobs it could control. What
+// stands behind its last mark, as what a logout prints, is not read, and no program that it left behind is waited for.
+// The variables have names that nobody's own have: one that is in the environment already would be passed on changed.
+constexpr std::string_view kRunInLoginShell = R"sh(cmssh_d=$1 cmssh_n=$2; shift 2
+[ -z "$cmssh_d" ] || cd -- "$cmssh_d" || exit 1
+[ -z "$cmssh_n" ] || {
+set -- /bin/sh -c 'exec "$@"' sh "$@"
+for cmssh_v in $cmssh_n; do eval "set -- \"$cmssh_v=\$$cmssh_v\" \"\$@\""; done
+set -- /usr/bin/env "$@"
+}
+cmssh_i='[ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@"'
+cmssh_p='/bin/sh -c "echo @cmssh@; export -p; echo umask `umask`; echo @cmssh-end@"'
+cmssh_e=
+case ${SHELL##*/} in
+sh|ash|bash|dash|ksh*|mksh|yash|zsh)
+[ -n "FLAGS" ] && command -v setsid >/dev/null 2>&1 &&
+grep -qs '^[^#]*exec[[:blank:]].*\(sh\|nu\|elvish\)\([^[:alnum:]_]\|$\)' ~/.profile ~/.bash_profile ~/.bash_login ~/.bashrc ~/.kshrc ~/.mkshrc ~/.zshenv ~/.zprofile ~/.zshrc || exec "$SHELL" -l FLAGS -c "$cmssh_i" "$SHELL" "$cmssh_d" "$@"
+cmssh_e=$(echo "/bin/sh -c 'x=\$(readlink /proc/\$PPID/exe); case \$x in */${SHELL##*/}) x=;; esac
+[ -z \"\$x\" ] || exec \"\$x\" -i -c \"\$0\"; eval \"\$0\"' '$cmssh_p'" | setsid "$SHELL" -l -i 2>/dev/null | sed '/^@cmssh-end@$/q')
+case $cmssh_e in *@cmssh@*) ;; *) exec "$SHELL" -l -c "$cmssh_i" "$SHELL" "$cmssh_d" "$@" ;; esac ;;
+fish) exec "$SHELL" -l FLAGS -c 'exec $argv' -- /bin/sh -c "$cmssh_i" sh "$cmssh_d" "$@" ;;
+csh|*-csh|tcsh)
+[ -z "FLAGS" ] || cmssh_e=$("$SHELL" -f -c 'set prompt="% "
+if ( -r /etc/csh.cshrc ) source /etc/csh.cshrc
+if ( -r /etc/csh.login ) source /etc/csh.login
+if ( $?tcsh && -r ~/.tcshrc ) then
+source ~/.tcshrc
+else if ( -r ~/.cshrc ) then
+source ~/.cshrc
+endif
+if ( -r ~/.login ) source ~/.login
+'"$cmssh_p")
+case $cmssh_e in *@cmssh@*) ;; *) cmssh_e=$("$SHELL" -c 'if ( -r /etc/csh.login ) source /etc/csh.login
+if ( -r ~/.login ) source ~/.login
+'"$cmssh_p") ;; esac ;;
+esac
+printf %s "${cmssh_e%%@cmssh@*}"
+case $cmssh_e in *@cmssh@*) cmssh_e=${cmssh_e#*@cmssh@}; eval "${cmssh_e%@cmssh-end@*}" ;; esac
+[ -z "$cmssh_d" ] || cd -- "$cmssh_d" || exit 1
+exec "$@")sh";
+
+constexpr std::string_view kRunPlainly = R"sh([ -z "$1" ] || cd -- "$1" || exit 1; shift 2; exec "$@")sh";
+
+// The spare session's program. Its terminal takes a line of any length without showing it once the cursor is hidden,
+// which is the sign that tmux is asked for. Then the terminal is as it was, the line has set environment and words, and
+// the script that is $1 is run as start_commands() has tmux run it.
+constexpr std::string_view kWaitForCommand = R"sh(CMSSH_SPARE_TTY=$(stty -g) && stty -icanon -echo || exit 1
+printf '\033[?25l'
+IFS= read -r CMSSH_SPARE_LINE || exit 1
+case $CMSSH_SPARE_LINE in *MARK*) ;; *) exit 1 ;; esac
+stty "$CMSSH_SPARE_TTY"
+printf '\033[?25h'
+CMSSH_SPARE_RUN=$1
+eval "$(printf %b "${CMSSH_SPARE_LINE#*MARK}")" 2>/dev/null
+exec /bin/sh -c "$CMSSH_SPARE_RUN" sh '' "$@")sh";
+
+}  // namespace
+
+std::string run_script(SessionShell shell) {
+    if (shell == SessionShell::None) {
+        return std::string(kRunPlainly);
+    }
+    return replaced(kRunInLoginShell, "FLAGS", shell == SessionShell::LoginInteractive ? "-i" : "");
+}
+
+std::string spare_script() {
+    return replaced(kWaitForCommand, "MARK", kHandOverMark);
+}
+
+std::string open_command(const SessionsConfig& config, const Ownership& ownership, std::string_view token) {
+    // 1,013 sessions lock everyone out of a tmux server with the usual soft limit of 1024 descriptors.
+    std::string script = find_tmux(config) + "cmssh_k=" + sh_quote(token) + "\n";
+    script += R"sh(ulimit -Sn "$(ulimit -Hn)" 2>/dev/null
+if command -v "$cmssh_t" >/dev/null 2>&1; then :; else echo "$cmssh_k missing"; exit 0; fi
+echo "$cmssh_k $("$cmssh_t" -V)"
+echo "$cmssh_k boot $(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
+echo "$cmssh_k home $HOME"
+)sh";
+    const std::string tmux = "\"$cmssh_t\" -u -L " + sh_quote(config.tmux_socket);
+    // Of a path that died without a word, our client may be attached for hours. Where its output is stalled it cannot
+    // be detached, and a tmux that is told to end meanwhile never does.
+    // tmux before 3.7 crashes when it has an event to announce, as the end of a client is, while a client of its
+    // control mode has said what it is and is not started yet (control-notify.c). So ours comes when the last one's end
+    // is known.
+    script += "cmssh_n=100; while cmssh_c=$(" + tmux + " list-clients -t " + sh_quote(target(keeper_name(ownership))) +
+              " -F '#{?client_control_mode,#{client_pid},}' 2>/dev/null) && [ -n \"$cmssh_c\" ] && [ $cmssh_n -gt 0 ]; "
+              "do cmssh_n=$((cmssh_n-1)); kill -9 $cmssh_c 2>/dev/null; done\n";
+    const std::string control =
+        tmux + " -C new-session -A -D -s " + keeper_name(ownership) + " -f no-output,ignore-size 'exec cat'";
+    // tmux 3.3 keeps a control client for ever whose last output it could not write, and with it the channel and the
+    // master that nobody ends any more. So the pipe that sshd reads has a second reader, which is tmux itself: opened
+    // by its name, as Linux can. Elsewhere a second cat takes that output when the first has nowhere to put it, at the
+    // price of one more process on the way of every reply.
+    script += "if [ -p /proc/self/fd/1 ]; then exec 3</proc/self/fd/1; exec " + control + "; fi\n";
+    script += control + " | { cat; exec cat >/dev/null; }";
+    return for_any_shell(script);
+}
+
+std::string attach_command(const SessionsConfig& config, std::string_view session_id, Viewer viewer) {
+    const std::string name = sh_quote('=' + std::string(session_id));
+    const std::string tmux = "\"$cmssh_t\" -u -L " + sh_quote(config.tmux_socket);
+    std::string script = find_tmux(config);
+    script +=
+        R"sh(if command -v "$cmssh_t" >/dev/null 2>&1; then :; else echo 'tmux is not found on the server' >&2; exit 127; fi
+unset TMUX
+cmssh_attach() {
+)sh";
+    script += tmux + " attach-session" + (viewer == Viewer::Watches ? " -r" : "") + " -t " + name + "\ncmssh_s=$?\n";
+    // After a detach, and after the end of the session, tmux exits with 0 alike.
+    // Without a terminal: on one that the server does not know, tmux refuses every command.
+    script += tmux + " has-session -t " + name + " </dev/null 2>/dev/null || exit " +
+              std::to_string(api::kAttachedToNothing) + "\n}\ncmssh_attach\n";
+    // A terminal that the server's terminfo does not have yet: all of these understand xterm's sequences.
+    script += R"sh([ "$cmssh_s" -eq 0 ] || tput -T "$TERM" longname >/dev/null 2>&1 || {
+TERM=xterm-256color
+export TERM
+cmssh_attach
+}
+exit "$cmssh_s")sh";
+    return for_any_shell(script);
+}
+
+std::string try_directory_command(std::string_view directory) {
+    return for_any_shell("cd -- " + sh_quote(directory));
+}
+
+std::string signal_command(std::int64_t pane_pid, int signal) {
+    // tpgid is the terminal's foreground process group (procps; /proc/PID/stat field 8).
+    std::string script = "p=" + std::to_string(pane_pid) + "\n";
+    script += R"sh(g=$(ps -o tpgid= -p "$p" | tr -d ' ') || exit 3
+case $g in ''|-1|0|1) exit 3 ;; esac
+)sh";
+    // dash takes no -- behind a signal's number.
+    script += "kill -" + std::to_string(signal) + " \"-$g\"";
+    return for_any_shell(script);
+}
+
+std::string sweep_command(const std::vector<Leftover>& sessions, std::chrono::seconds delay) {
+    // pane_pid led the terminal's session: its processes keep that session id after the terminal is gone, and while one
+    // of them lives the number is nobody else's. A process that has ours in its environment, or is as old as the kill:
+    // the environment may be gone, and the number could be a newcomer's by now. One ps for all of them, and few bytes
+    // for each: csh takes words of 8 KiB. A process of the last moment is 4123168608 seconds old to ps (procps 4.0.2).
+    std::string script = "ps -eo pid=,sess=,etimes= | while read q s a; do case $s in ";
+    for (const auto& session : sessions) {
+        script += std::to_string(session.pane_pid) + ")m=" + sh_quote(session.session_id) + ";;";
+    }
+    script +=
+        "*)continue;;esac\n[ \"$a\" -ge " + std::to_string(kSweepDelay.count()) + R"sh( ] && [ "$a" -lt 1000000000 ] ||
+tr '\0' '\n' < /proc/$q/environ 2>/dev/null | grep -qxF "CMSSH_SESSION=$m" || continue
+kill -9 $q
+done
+exit 0)sh";
+    if (delay.count() > 0) {
+        script = "(sleep " + std::to_string(delay.count()) + "\n" + script + ") </dev/null >/dev/null 2>&1 &";
+    }
+    return for_any_shell(script);
+}
+
+}  // namespace cmssh::tmux
