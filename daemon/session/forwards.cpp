@@ -117,13 +117,16 @@ asio::awaitable<Result<api::ForwardResult>> Forwards::add(api::ForwardAddParams 
     if (!made) {
         co_await close(record);
         forget(record);
-        registry_.remove_forward(record->view.id);
+        if (!record->view.id.empty()) {
+            registry_.remove_forward(record->view.id);
+        }
         record->closed = true;
         record->changed.notify_all();
         co_return std::move(made).error();
     }
-    // With the port that the server chose.
-    put(*record);
+    if (record->view.listen != record->listen) {
+        put(*record);  // with the port that the server chose
+    }
     tasks_.spawn(record->view.id, keep(record));
     if (session) {
         tasks_.spawn(record->view.id, end_with_session(record, std::move(session)));
@@ -194,7 +197,10 @@ asio::awaitable<Result<void>> Forwards::connect(RecordPtr record, const api::For
 void Forwards::restore(std::vector<StoredForward> stored) {
     for (auto& forward : stored) {
         const std::string id = forward.view.id;
-        tasks_.spawn(id, restore_one(std::move(forward)));
+        // A registry that can be read only now has those of this daemon, too.
+        if (std::none_of(records_.begin(), records_.end(), [&id](const auto& known) { return known->view.id == id; })) {
+            tasks_.spawn(id, restore_one(std::move(forward)));
+        }
     }
 }
 
@@ -422,6 +428,7 @@ asio::awaitable<void> Forwards::end_with_session(RecordPtr record, SessionTable:
     while (!record->ended && !stopping_ && !api::ended(session->view.state)) {
         co_await Event::wait_for_either(record->changed, session->changed, Instant::max());
     }
+    // The session outlives this daemon.
     if (!stopping_) {
         end(*record);
     }

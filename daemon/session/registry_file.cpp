@@ -104,8 +104,12 @@ constexpr int kVersion = static_cast<int>(kMigrations.size());
 
 // What is read at start: 10 ms for ten thousand sessions. Their screens may be gigabytes; damage there shows when one
 // is read.
-constexpr std::array kChecked = {"sqlite_schema", "sessions", "connections", "forwards"};
-constexpr int kForwardsSince = 4;
+struct Table {
+    const char* name;
+    int since;  // the version
+};
+constexpr std::array kChecked =
+    std::to_array<Table>({{"sqlite_schema", 1}, {"sessions", 1}, {"connections", 1}, {"forwards", 4}});
 
 // Where another process has the file: it only ever looks, and the loop waits meanwhile.
 constexpr int kBusyTimeoutMs = 50;
@@ -252,10 +256,12 @@ void migrate(SQLite::Database& database, int from) {
 }
 
 void check_structure(SQLite::Database& database, int version) {
-    const std::size_t tables = kChecked.size() - (version < kForwardsSince ? 1 : 0);
-    for (std::size_t i = 0; i < tables; ++i) {
-        const char* table = kChecked.at(i);
-        const std::string answer = database.execAndGet(std::string("PRAGMA quick_check(") + table + ")").getString();
+    for (const Table& table : kChecked) {
+        if (version < table.since) {
+            continue;
+        }
+        const std::string answer =
+            database.execAndGet(std::string("PRAGMA quick_check(") + table.name + ")").getString();
         if (answer != "ok") {
             throw NotOurs("damaged", answer);
         }
