@@ -347,8 +347,9 @@ private:
     asio::awaitable<void> follow_deadline();
     asio::awaitable<Result<void>> open_tmux(Instant deadline);
     [[nodiscard]] bool wants_tmux() const { return wants_tmux_ || sessions_ > 0; }
-    // Where the channel is missing and sessions are on it: tries until it is open, or not needed any more.
+    // Where others have all the channels, it gets the next.
     asio::awaitable<Result<void>> open_tmux_in_turn(Instant deadline);
+    // Where the channel is missing and sessions are on it: tries until it is open, or not needed any more.
     void reopen_tmux_later();
     asio::awaitable<void> reopen_tmux();
     asio::awaitable<void> open_restored_tmux();

@@ -36,9 +36,13 @@ asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
         co_return lost();
     }
     if (!opened) {
+        // Said once where it is waited for a channel.
+        const bool waits = tmux_error_ && tmux_error_->kind == ErrorKind::ChannelRefused;
         tmux_error_ = opened.error();
         tmux_error_->server = key_text_;
-        note_error(*tmux_error_);
+        if (!waits || tmux_error_->kind != ErrorKind::ChannelRefused) {
+            note_error(*tmux_error_);
+        }
         co_return *tmux_error_;
     }
     tmux_error_.reset();
@@ -58,7 +62,6 @@ asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
     co_return Result<void>();
 }
 
-// Where others have all the channels, it gets the next.
 asio::awaitable<Result<void>> Connection::open_tmux_in_turn(Instant deadline) {
     for (;;) {
         auto opened = co_await open_tmux(deadline);
@@ -70,8 +73,14 @@ asio::awaitable<Result<void>> Connection::open_tmux_in_turn(Instant deadline) {
         // One that was given back may not be gone at the server yet.
         const auto channels = channels_;
         co_await channels->changed().wait_until(std::min(deadline, services_.clock.now() + kRefusedPause));
-        if (tmux() != nullptr || opening_tmux() || !has_master()) {
-            co_return tmux() != nullptr ? Result<void>() : opened;
+        while (opening_tmux()) {
+            co_await changed_.wait();
+        }
+        if (tmux() != nullptr) {
+            co_return Result<void>();
+        }
+        if (!has_master()) {
+            co_return lost();
         }
     }
 }
@@ -182,8 +191,9 @@ asio::awaitable<Result<Connection::ReadyTmux>> Connection::ensure_tmux(Want want
         if (!has_master()) {
             co_return lost();
         }
-        // The answer to who waited for that try is its outcome, or each of them would wait for one more.
-        if (tried && tmux_error_) {
+        // The answer to who waited for that try is its outcome, or each of them would wait for one more. Where there
+        // was no channel for it, who made it waits for the next as well.
+        if (tried && tmux_error_ && tmux_error_->kind != ErrorKind::ChannelRefused) {
             end_if_useless();
             co_return *tmux_error_;
         }

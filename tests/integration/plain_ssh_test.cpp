@@ -22,7 +22,8 @@ SshdOptions with_sftp(int count) {
 
 class PlainSsh : public ::testing::Test {
 protected:
-    explicit PlainSsh(const std::string& config = {}) : world(with_sftp(2), config), key(world.key("127.0.0.1")) {
+    explicit PlainSsh(const std::string& config = {}, SshdOptions servers = with_sftp(2))
+        : world(std::move(servers), config), key(world.key("127.0.0.1")) {
         const Finished printed = world.daemon.cmctl({"ssh-config"});
         EXPECT_EQ(printed.status.code, 0) << printed.errors;
         write_file(world.dir / "cmssh.conf", printed.output);
@@ -381,6 +382,35 @@ TEST_F(PlainSshAtTheLimit, WaitsItsTurn) {
     one.send_signal(SIGTERM);
     EXPECT_EQ(two.wait(), (ExitStatus{.code = 0, .signal = 0}));
     EXPECT_EQ(two.output(), "two\n");
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
+class PlainSshOfTwo : public PlainSsh {
+protected:
+    static SshdOptions two_channels() {
+        SshdOptions options = servers(1);
+        options.config = "MaxSessions 2";
+        return options;
+    }
+    PlainSshOfTwo() : PlainSsh("", two_channels()) {}
+};
+
+// Nobody has wanted a session there yet.
+TEST_F(PlainSshOfTwo, LeavesTheNextChannelToTheDaemon) {
+    const std::string gate = world.dir / "gate";
+    ASSERT_EQ(::mkfifo(gate.c_str(), 0600), 0);
+    Process one(ssh_words({"server-1", "echo one; cat " + gate}), options());
+    Process two(ssh_words({"server-1", "echo two; sleep 1000"}), options());
+    ASSERT_TRUE(wait_until([&] { return one.output() + two.output() == "one\ntwo\n"; }));
+    RpcClient other(world.daemon.socket_path());
+    const Json params = {{"ctx", "server-1"}, {"command", {"sleep", "1000"}}};
+    const int first = world.rpc().send("start", params);
+    const int second = other.send("start", params);
+    ASSERT_TRUE(wait_until([&] { return !world.connection(key).at("last_error").is_null(); }));
+    write_file(gate, "");
+    for (const Json& reply : {world.rpc().reply(first), other.reply(second)}) {
+        EXPECT_TRUE(reply.contains("result")) << reply;
+    }
     EXPECT_EQ(world.sshd.logins(), 1);
 }
 
