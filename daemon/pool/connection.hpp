@@ -347,6 +347,8 @@ private:
     asio::awaitable<void> follow_deadline();
     asio::awaitable<Result<void>> open_tmux(Instant deadline);
     [[nodiscard]] bool wants_tmux() const { return wants_tmux_ || sessions_ > 0; }
+    // of_tmux: why its channel could not be opened.
+    [[nodiscard]] bool others_have_the_channels(const Error& of_tmux) const;
     // Where others have all the channels, it gets the next.
     asio::awaitable<Result<void>> open_tmux_in_turn(Instant deadline);
     // Where the channel is missing and sessions are on it: tries until it is open, or not needed any more.

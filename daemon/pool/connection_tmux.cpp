@@ -62,11 +62,14 @@ asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
     co_return Result<void>();
 }
 
+bool Connection::others_have_the_channels(const Error& of_tmux) const {
+    return of_tmux.kind == ErrorKind::ChannelRefused && channels_->taken() > 0;
+}
+
 asio::awaitable<Result<void>> Connection::open_tmux_in_turn(Instant deadline) {
     for (;;) {
         auto opened = co_await open_tmux(deadline);
-        if (opened || opened.error().kind != ErrorKind::ChannelRefused || channels_->taken() == 0 ||
-            services_.clock.now() >= deadline) {
+        if (opened || !others_have_the_channels(opened.error()) || services_.clock.now() >= deadline) {
             co_return opened;
         }
         channels_->own_refused();
@@ -191,9 +194,9 @@ asio::awaitable<Result<Connection::ReadyTmux>> Connection::ensure_tmux(Want want
         if (!has_master()) {
             co_return lost();
         }
-        // The answer to who waited for that try is its outcome, or each of them would wait for one more. Where there
-        // was no channel for it, who made it waits for the next as well.
-        if (tried && tmux_error_ && tmux_error_->kind != ErrorKind::ChannelRefused) {
+        // The answer to who waited for that try is its outcome, or each of them would wait for one more. But who made
+        // it may wait for a channel.
+        if (tried && tmux_error_ && !others_have_the_channels(*tmux_error_)) {
             end_if_useless();
             co_return *tmux_error_;
         }
