@@ -192,16 +192,14 @@ bool is_plain_variable(std::string_view name) {
            std::find(kSingle.begin(), kSingle.end(), name) == kSingle.end();
 }
 
-// The second word of the run script.
-std::string names_of(const std::map<std::string, std::string>& env) {
-    std::string names;
+// The second argument of run_script(): what sh has under that name already is not sent twice.
+std::string words_for_env(const std::map<std::string, std::string>& env) {
+    std::string words;
     for (const auto& [name, value] : env) {
-        if (is_plain_variable(name)) {
-            names += names.empty() ? "" : " ";
-            names += name;
-        }
+        words += words.empty() ? "" : " ";
+        words += is_plain_variable(name) ? '"' + name + "=$" + name + '"' : sh_quote(name + '=' + value);
     }
-    return names;
+    return words;
 }
 
 }  // namespace
@@ -277,7 +275,7 @@ std::vector<std::string> start_commands(const SessionsConfig& config, const Owne
     }
     // Two or more words: tmux executes them without a shell.
     line += " -- /bin/sh -c " + quote(run_script(config.shell)) + " sh " + quote(session.directory) + ' ' +
-            quote(names_of(session.env));
+            quote(words_for_env(session.env));
     for (const auto& argument : session.note.command) {
         line += ' ';
         line += quote(argument);
@@ -352,7 +350,7 @@ std::optional<std::string> take_over_command(const Ownership& ownership, std::in
         windows += "set-environment " + here + name + ' ' + quote(value) + " ; ";
         script += ' ' + name + '=' + sh_quote(value);
     }
-    script += "; set -- " + sh_quote(names_of(session.env));
+    script += "; set -- " + sh_quote(words_for_env(session.env));
     for (const auto& argument : session.note.command) {
         script += ' ' + sh_quote(argument);
     }

@@ -26,35 +26,47 @@ fi
 )sh";
 }
 
-// What a user gets by typing the command in a new tmux window: the login, interactive shell's environment, then the
-// program itself in the shell's place. $1 is the directory or empty: it is entered again behind the rc files, which may
-// leave it. $2 names the variables that the caller gave: env sets them once more behind the rc files, which may set
-// them too; and fish without a locale decodes what it has inherited, but not its words. fish hands its list on to sh as
-// it is. csh reads no arguments safely, so that it only lends its environment: with a prompt, the sign of a person, or
-// without where its files do not end well so. Where an rc file may put another shell in its own's place, which is then
-// not told what to run, that one lends it: it reads a line, and has no terminal whose jobs it could control. What
-// stands behind its last mark, as what a logout prints, is not read, and no program that it left behind is waited for.
-// The variables have names that nobody's own have: one that is in the environment already would be passed on changed.
-constexpr std::string_view kRunInLoginShell = R"sh(cmssh_d=$1 cmssh_n=$2; shift 2
+// $1 is the directory or empty, $2 the caller's variables as words for env, the rest the command. It is run by an sh of
+// ours: the words that enter the directory, which rc files may leave, are nobody else's functions. env sets the
+// variables once more behind the rc files, which may set them too; and fish without a locale decodes what it has
+// inherited, but not its words.
+// Names are such that nobody has them: one that is in the environment already would be passed on changed.
+constexpr std::string_view kPrepare = R"sh(cmssh_d=$1 cmssh_v=$2; shift 2
 [ -z "$cmssh_d" ] || cd -- "$cmssh_d" || exit 1
-[ -z "$cmssh_n" ] || {
-set -- /bin/sh -c 'exec "$@"' sh "$@"
-for cmssh_v in $cmssh_n; do eval "set -- \"$cmssh_v=\$$cmssh_v\" \"\$@\""; done
-set -- /usr/bin/env "$@"
+[ -z "$cmssh_v" ] || {
+case $1 in *=*) set -- /bin/sh -c 'exec "$@"' sh "$@" ;; esac
+eval "set -- /usr/bin/env $cmssh_v \"\$@\""
 }
-cmssh_i='[ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@"'
-cmssh_p='/bin/sh -c "echo @cmssh@; export -p; echo umask `umask`; echo @cmssh-end@"'
+set -- /bin/sh -c '[ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@"' sh "$cmssh_d" "$@"
+)sh";
+
+// What a user gets by typing the command in a new tmux window: the login, interactive shell's environment, then the
+// program itself in the shell's place.
+// csh reads no arguments safely, so that it only lends its environment: with a prompt, the sign of a person, or without
+// where its files do not end well so. So does any shell where an rc file may put another in its own's place, which is
+// not told what to run: whichever it is in the end reads a line, and as itself asks its interactive self. It has no
+// terminal whose jobs it could control. What stands behind the last mark, as what a logout prints, is not read, and no
+// program that an rc file left behind is waited for. The marks are in no text that a terminal could echo.
+constexpr std::string_view kRunInLoginShell = R"sh(cmssh_s=${SHELL##*/}
+cmssh_t=$(command -v setsid)
+cmssh_p='/bin/sh -c "printf @%s@ cmssh; echo; export -p; echo umask `umask`; printf @%s@ cmssh-end; echo"'
+cmssh_l="/bin/sh -c 'x=\$(readlink /proc/\$PPID/exe); case \$x in \"\"|*/$cmssh_s) ;; *) exec \"\$x\" -i -c \"\$0\" ;; esac; eval \"\$0\"' '$cmssh_p'"
+cmssh_may_exec() { [ -n "FLAGS" ] && [ -n "$cmssh_t" ] && grep -qs '^[^#]*exec[[:blank:]]\{1,\}[^[:blank:]<>&0-9]' "$@"; }
+cmssh_lend() { echo "$cmssh_l" | $cmssh_t "$@" 2>/dev/null | sed '/^@cmssh-end@$/q'; }
 cmssh_e=
-case ${SHELL##*/} in
+case $cmssh_s in
 sh|ash|bash|dash|ksh*|mksh|yash|zsh)
-[ -n "FLAGS" ] && command -v setsid >/dev/null 2>&1 &&
-grep -qs '^[^#]*exec[[:blank:]].*\(sh\|nu\|elvish\)\([^[:alnum:]_]\|$\)' ~/.profile ~/.bash_profile ~/.bash_login ~/.bashrc ~/.kshrc ~/.mkshrc ~/.zshenv ~/.zprofile ~/.zshrc || exec "$SHELL" -l FLAGS -c "$cmssh_i" "$SHELL" "$cmssh_d" "$@"
-cmssh_e=$(echo "/bin/sh -c 'x=\$(readlink /proc/\$PPID/exe); case \$x in */${SHELL##*/}) x=;; esac
-[ -z \"\$x\" ] || exec \"\$x\" -i -c \"\$0\"; eval \"\$0\"' '$cmssh_p'" | setsid "$SHELL" -l -i 2>/dev/null | sed '/^@cmssh-end@$/q')
-case $cmssh_e in *@cmssh@*) ;; *) exec "$SHELL" -l -c "$cmssh_i" "$SHELL" "$cmssh_d" "$@" ;; esac ;;
-fish) exec "$SHELL" -l FLAGS -c 'exec $argv' -- /bin/sh -c "$cmssh_i" sh "$cmssh_d" "$@" ;;
+cmssh_may_exec ~/.profile ~/.bash_profile ~/.bash_login ~/.bashrc ~/.kshrc ~/.mkshrc ~/.zshenv ~/.zprofile ~/.zshrc ||
+exec "$SHELL" -l FLAGS -c '\exec "$@"' "$SHELL" "$@"
+cmssh_e=$(cmssh_lend "$SHELL" -l -i)
+case $cmssh_e in *@cmssh@*) ;; *) exec "$SHELL" -l -c '\exec "$@"' "$SHELL" "$@" ;; esac ;;
+fish)
+cmssh_c=${XDG_CONFIG_HOME:-$HOME/.config}/fish
+cmssh_may_exec "$cmssh_c/config.fish" "$cmssh_c"/conf.d/*.fish || exec "$SHELL" -l FLAGS -c 'exec $argv' -- "$@"
+cmssh_e=$(cmssh_lend "$SHELL" -l -i)
+case $cmssh_e in *@cmssh@*) ;; *) exec "$SHELL" -l -c 'exec $argv' -- "$@" ;; esac ;;
 csh|*-csh|tcsh)
-[ -z "FLAGS" ] || cmssh_e=$("$SHELL" -f -c 'set prompt="% "
+[ -z "FLAGS" ] || cmssh_e=$(cmssh_lend "$SHELL" -f -c 'set prompt="% "
 if ( -r /etc/csh.cshrc ) source /etc/csh.cshrc
 if ( -r /etc/csh.login ) source /etc/csh.login
 if ( $?tcsh && -r ~/.tcshrc ) then
@@ -64,16 +76,13 @@ source ~/.cshrc
 endif
 if ( -r ~/.login ) source ~/.login
 '"$cmssh_p")
-case $cmssh_e in *@cmssh@*) ;; *) cmssh_e=$("$SHELL" -c 'if ( -r /etc/csh.login ) source /etc/csh.login
+case $cmssh_e in *@cmssh@*) ;; *) cmssh_e=$(cmssh_lend "$SHELL" -c 'if ( -r /etc/csh.login ) source /etc/csh.login
 if ( -r ~/.login ) source ~/.login
 '"$cmssh_p") ;; esac ;;
 esac
 printf %s "${cmssh_e%%@cmssh@*}"
 case $cmssh_e in *@cmssh@*) cmssh_e=${cmssh_e#*@cmssh@}; eval "${cmssh_e%@cmssh-end@*}" ;; esac
-[ -z "$cmssh_d" ] || cd -- "$cmssh_d" || exit 1
 exec "$@")sh";
-
-constexpr std::string_view kRunPlainly = R"sh([ -z "$1" ] || cd -- "$1" || exit 1; shift 2; exec "$@")sh";
 
 // The spare session's program. Its terminal takes a line of any length without showing it once the cursor is hidden,
 // which is the sign that tmux is asked for. Then the terminal is as it was, the line has set environment and words, and
@@ -91,10 +100,11 @@ exec /bin/sh -c "$CMSSH_SPARE_RUN" sh '' "$@")sh";
 }  // namespace
 
 std::string run_script(SessionShell shell) {
+    std::string script(kPrepare);
     if (shell == SessionShell::None) {
-        return std::string(kRunPlainly);
+        return script + "exec \"$@\"";
     }
-    return replaced(kRunInLoginShell, "FLAGS", shell == SessionShell::LoginInteractive ? "-i" : "");
+    return script + replaced(kRunInLoginShell, "FLAGS", shell == SessionShell::LoginInteractive ? "-i" : "");
 }
 
 std::string spare_script() {

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <set>
 #include <string>
@@ -170,9 +171,10 @@ TEST_F(StartScript, GivesTheProgramTheLoginShellsEnvironment) {
 }
 
 TEST_F(StartScript, GivesTheCallersVariablesWhateverTheStartUpFilesSay) {
-    const std::map<std::string, std::string> env = {{"FROM_RC", "it's \"a\" $HOME `id` \\ !1 *\né @cmssh@ x\n"},
-                                                    {"UID", "5"}};
-    const std::vector<std::string> print = {"/bin/sh", "-c", "printf '@@\\0%s\\0' \"$FROM_RC\""};
+    // Some mean something to the shells, or to tmux.
+    const std::map<std::string, std::string> env = {
+        {"FROM_RC", "it's \"a\" $HOME `id` \\ !1 *\né @cmssh@ x\n"}, {"IFS", ","}, {"TERM", "vt100"}, {"UID", "5"}};
+    const std::vector<std::string> print = {"/usr/bin/env", "-0"};
     for (const auto& shell : login_shells()) {
         for (const auto mode : {SessionShell::LoginInteractive, SessionShell::Login, SessionShell::None}) {
             SCOPED_TRACE(shell + " mode " + std::to_string(static_cast<int>(mode)));
@@ -181,39 +183,105 @@ TEST_F(StartScript, GivesTheCallersVariablesWhateverTheStartUpFilesSay) {
                 variables[name] = value;  // as tmux does
             }
             const Ran ran = run_program(executed(mode, print, {}, env), variables);
-            EXPECT_THAT(words_behind_mark(ran.output), ElementsAreArray({env.at("FROM_RC")})) << ran.errors;
+            for (const auto& [name, value] : env) {
+                EXPECT_THAT('\0' + ran.output, HasSubstr('\0' + name + '=' + value + '\0')) << ran.errors;
+            }
         }
     }
 }
 
+// Which env would take for a variable.
+TEST_F(StartScript, GivesThemToAProgramWithAnEqualsSignInItsName) {
+    home_.write("a=b", "#!/bin/sh\nprintf '@@\\0%s\\0' \"$GIVEN\" \"$@\"\n", true);
+    const Ran ran = run_program(executed(SessionShell::None, {home_.path() + "/a=b", "word"}, {}, {{"GIVEN", "x"}}),
+                                {{"GIVEN", "x"}, {"PATH", "/usr/bin:/bin"}});
+    EXPECT_THAT(ran.output, HasSubstr(std::string("@@\0x\0", 5))) << ran.errors;
+}
+
 // People who may not change their login shell do so.
-TEST_F(StartScript, RunsTheProgramWhereAStartUpFileStartsAnotherShell) {
-    const std::vector<std::string> print = {"/bin/sh", "-c", "printf '@@\\0'; printf '%s\\0' \"$FROM_RC\" \"$@\"",
-                                            "sh"};
-    const std::vector<std::string> words = {"a b", "it's", "$HOME", "!1", "é\n"};
-    auto command = print;
-    command.insert(command.end(), words.begin(), words.end());
-    std::vector<std::string> printed = {"from rc"};
-    printed.insert(printed.end(), words.begin(), words.end());
-    const std::string witness = home_.path() + "/witness";
-    home_.write(".bash_logout", "echo 'touch " + witness + "'\n");
-    const std::string left = home_.path() + "/left";  // the pid of what keeps the shell's output open
-    home_.write(".zshrc", "export FROM_RC='from rc'\n");
-    for (const auto* guard : {"true", "[ -t 0 ]", "false"}) {
-        for (const auto* next : {"zsh", "fish"}) {
-            SCOPED_TRACE(std::string(guard) + ' ' + next);
-            home_.write(".bashrc", std::string("case $- in *i*) ") + guard + " && exec " + next +
-                                       "; esac\nexport FROM_RC='from rc'\necho noise\n");
-            home_.write(".bash_profile", "sleep 1000 & echo $! >>" + left + "\n. ~/.bashrc\n");
-            const Ran ran =
-                run_program(executed(SessionShell::LoginInteractive, command), environment("/usr/bin/bash"));
-            EXPECT_THAT(words_behind_mark(ran.output), ElementsAreArray(printed)) << ran.errors;
+class AnotherShell : public TmuxScripts {
+protected:
+    static constexpr std::array<const char*, 4> kNext = {"zsh", "fish", "bash", "tcsh"};
+
+    AnotherShell() {
+        home_.write(".bash_logout", "echo 'touch " + witness_ + "'\n");
+        home_.write(".zshrc", "export FROM_RC='from rc'\n");
+        home_.write(".bash_profile", leave_program() + ". ~/.bashrc\n");
+    }
+    ~AnotherShell() override {
+        EXPECT_NE(::access(witness_.c_str(), F_OK), 0) << "what a logout prints was run";
+        std::ifstream pids(left_);
+        for (pid_t pid = 0; pids >> pid;) {
+            ::kill(pid, SIGKILL);
         }
     }
-    EXPECT_NE(::access(witness.c_str(), F_OK), 0);
-    std::ifstream pids(left);
-    for (pid_t pid = 0; pids >> pid;) {
-        ::kill(pid, SIGKILL);
+    // It keeps the shell's output open.
+    [[nodiscard]] std::string leave_program() const { return "sh -c 'sleep 1000 & echo $! >>" + left_ + "'\n"; }
+    void expect_to_run(const std::string& shell) {
+        const std::vector<std::string> words = {"a b", "it's", "$HOME", "!1", "é\n"};
+        std::vector<std::string> command = {"/bin/sh", "-c", "printf '@@\\0'; printf '%s\\0' \"$FROM_RC\" \"$@\"",
+                                            "sh"};
+        command.insert(command.end(), words.begin(), words.end());
+        std::vector<std::string> printed = {"from rc"};
+        printed.insert(printed.end(), words.begin(), words.end());
+        const Ran ran = run_program(executed(SessionShell::LoginInteractive, command), environment(shell));
+        EXPECT_THAT(words_behind_mark(ran.output), ElementsAreArray(printed)) << ran.errors;
+    }
+
+    const std::string witness_ = home_.path() + "/witness";
+    const std::string left_ = home_.path() + "/left";
+};
+
+TEST_F(AnotherShell, StartedByBash) {
+    for (const auto* guard : {"true", "[ -t 0 ]", "false"}) {
+        for (const std::string next : kNext) {
+            for (const std::string& line : {"exec " + next, "SHELL=/usr/bin/" + next + "; exec $SHELL"}) {
+                SCOPED_TRACE(std::string(guard) + ' ' + line);
+                home_.write(".bashrc", std::string("export FROM_RC='from rc'\ncase $-$ONCE in *i) export ONCE=1; ") +
+                                           guard + " && { " + line + "; }; esac\necho noise\n");
+                expect_to_run("/usr/bin/bash");
+            }
+        }
+    }
+}
+
+TEST_F(AnotherShell, StartedByFish) {
+    home_.write(".bashrc", "export FROM_RC='from rc'\n");
+    for (const std::string next : {"bash", "zsh"}) {
+        SCOPED_TRACE(next);
+        home_.write(".config/fish/config.fish", leave_program() + "echo noise\nstatus is-interactive; and exec " +
+                                                    next + "\nset -gx FROM_RC 'from rc'\n");
+        expect_to_run("/usr/bin/fish");
+    }
+}
+
+TEST_F(AnotherShell, StartedByCsh) {
+    home_.write(".bashrc", "export FROM_RC='from rc'\n");
+    for (const auto* shell : {"/usr/bin/csh", "/usr/bin/tcsh"}) {
+        for (const auto* file : {".cshrc", ".login"}) {
+            for (const std::string next : {"bash", "zsh"}) {
+                SCOPED_TRACE(shell + (' ' + next) + ' ' + file);
+                home_.write(".cshrc", leave_program());
+                home_.write(".login", leave_program());
+                home_.write(file, leave_program() + "setenv FROM_RC 'from rc'\nif ( $?prompt ) exec " + next + "\n");
+                expect_to_run(shell);
+            }
+        }
+    }
+}
+
+// With functions and aliases for what a script of ours might use.
+TEST_F(StartScript, UsesNoCommandThatAStartUpFileDefines) {
+    const std::string directory = home_.path() + "/there";
+    std::filesystem::create_directory(directory);
+    const std::string sh = "cd() { command cd \"$1\" && ls; }\nshift() { :; }\nprintf() { :; }\nalias exec='echo no'\n";
+    for (const auto* file : {".profile", ".bash_profile", ".bashrc", ".zshrc"}) {
+        home_.write(file, sh);
+    }
+    const std::vector<std::string> print = {"/bin/sh", "-c", "printf '@@\\0'; /usr/bin/readlink -nz /proc/$$/cwd"};
+    for (const auto* shell : {"/usr/bin/bash", "/usr/bin/zsh", "/usr/bin/dash"}) {
+        const Ran ran = run_program(executed(SessionShell::LoginInteractive, print, directory), environment(shell));
+        EXPECT_THAT(words_behind_mark(ran.output), ElementsAreArray({directory})) << shell << ran.errors;
     }
 }
 
