@@ -196,6 +196,12 @@ int disconnect(const GlobalOptions& global, const std::string& ctx, bool force) 
     client.on_idle([&status] { status.tick(); });
     const auto outcome = call<api::ConnectionResult>(client, "disconnect", {{"ctx", ctx}, {"force", force}}, deadline);
     status.clear();
+    if (const auto* failure = std::get_if<CallError>(&outcome);
+        failure != nullptr && failure->exit_code == exit_code::kInterrupted) {
+        CallError told = *failure;
+        told.error.hint = "it still goes when that has ended; cmctl disconnect --force " + ctx + " ends it now";
+        return print_error(global, told);
+    }
     if (const auto code = print_outcome(global, outcome)) {
         return *code;
     }

@@ -99,6 +99,7 @@ public:
     ConnectionUse(ConnectionUse&& other) noexcept : connection_(std::exchange(other.connection_, nullptr)) {}
     ConnectionUse& operator=(ConnectionUse&& other) noexcept;
 
+    explicit operator bool() const { return connection_ != nullptr; }
     Connection* operator->() const { return connection_; }
     Connection& operator*() const { return *connection_; }
 
@@ -215,6 +216,8 @@ public:
     asio::awaitable<Result<void>> disconnect(bool force, Instant deadline);
     // Its master goes over that one's, or its login waits for that one.
     [[nodiscard]] bool goes_over(const Connection& other) const;
+    // Lets go of the masters that stepped aside: who is on one keeps it, and it ends with the last of them by itself.
+    void leave_retired();
     // Lets go of the master and ends every wait; the process and its sessions live on.
     void request_stop();
     asio::awaitable<void> shut_down();
@@ -333,7 +336,6 @@ private:
     asio::awaitable<void> retire(std::shared_ptr<Master> master);
     asio::awaitable<void> end_retired(std::shared_ptr<Master> master, Duration grace);
     void end_all_retired();
-    void leave_retired();
     // In connection_own.cpp.
     asio::awaitable<Result<void>> log_in_beside(const Want& want, Lease& lease);
     asio::awaitable<void> watch_own(std::shared_ptr<Master> master);

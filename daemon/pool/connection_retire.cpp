@@ -73,7 +73,6 @@ void Connection::end_all_retired() {
     }
 }
 
-// Who is on a retired master keeps it, and it ends with the last of them by itself.
 void Connection::leave_retired() {
     for (const Retired& retired : retired_) {
         if (retired.leases > 0) {

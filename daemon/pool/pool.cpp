@@ -164,6 +164,10 @@ asio::awaitable<void> Pool::disconnect_one(ConnectionUse connection, bool force,
 void Pool::request_stop() {
     stopping_ = true;
     stop_.notify_all();
+    // Before any of them lets go of its hop, whose master that stepped aside would end with it.
+    for (const auto& [key, connection] : connections_) {
+        connection->leave_retired();
+    }
     for (const auto& [key, connection] : connections_) {
         connection->request_stop();
     }

@@ -11,6 +11,8 @@
 namespace cmssh {
 namespace {
 
+// A daemon that has just begun asks its masters' sockets, which takes milliseconds.
+constexpr Duration kRestoreDeadline = std::chrono::seconds(1);
 constexpr Duration kDrainDeadline = std::chrono::hours(24);
 constexpr Duration kContextsDeadline = std::chrono::seconds(3);
 constexpr const char* kFromConfig = "config";
@@ -233,6 +235,7 @@ asio::awaitable<Result<Json>> Handlers::stats(Call call) {
     if (const auto params = api::read<api::Empty>(call.params); !params) {
         co_return params.error();
     }
+    co_await sessions_.wait_for_restore(clock_.now() + kRestoreDeadline);
     api::StatsResult result;
     for (const auto& [key, connection] : pool_.connections()) {
         auto view = connection->describe();

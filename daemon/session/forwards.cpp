@@ -11,6 +11,7 @@
 #include "daemon/ssh/listen_probe.hpp"
 #include "protocol/forward_spec.hpp"
 #include "protocol/names.hpp"
+#include "protocol/remote_command.hpp"
 
 namespace cmssh {
 namespace {
@@ -196,11 +197,32 @@ asio::awaitable<Result<void>> Forwards::connect(RecordPtr record, const api::For
 
 void Forwards::restore(std::vector<StoredForward> stored) {
     for (auto& forward : stored) {
-        const std::string id = forward.view.id;
-        // A registry that can be read only now has those of this daemon, too.
-        if (std::none_of(records_.begin(), records_.end(), [&id](const auto& known) { return known->view.id == id; })) {
-            tasks_.spawn(id, restore_one(std::move(forward)));
+        const std::string& id = forward.view.id;
+        auto wanted = parse_forward(forward.view.kind, forward.view.listen, forward.view.target);
+        auto opened = parse_forward(forward.view.kind, forward.listen, forward.view.target);
+        if (!wanted || !opened) {
+            log_warn(id, "is not understood and forgotten");
+            registry_.remove_forward(id);
+            continue;
         }
+        // A registry that can be read only now has those of this daemon, too.
+        if (std::any_of(records_.begin(), records_.end(), [&id](const auto& known) { return known->view.id == id; })) {
+            continue;
+        }
+        const auto record = std::make_shared<Record>(clock_);
+        record->wanted = std::move(*wanted);
+        record->opened = std::move(*opened);
+        record->was_open = true;
+        record->listen = std::move(forward.listen);
+        record->view = std::move(forward.view);
+        record->view.active = false;
+        record->view.error = "not yet";
+        if (Connection* connection = sessions_.connection_of(record->view.server.key)) {
+            record->connection = ConnectionUse(*connection);
+            record->view.server = connection->server();
+        }
+        records_.push_back(record);
+        tasks_.spawn(record->view.id, restore_one(record));
     }
 }
 
@@ -217,55 +239,52 @@ void Forwards::put(const Record& record) {
     registry_.put(stored);
 }
 
-asio::awaitable<void> Forwards::restore_one(StoredForward stored) {
-    api::Forward& view = stored.view;
-    auto wanted = parse_forward(view.kind, view.listen, view.target);
-    auto opened = parse_forward(view.kind, stored.listen, view.target);
-    auto found = co_await sessions_.find_connection(view.ctx);
-    if (stopping_) {
-        co_return;
+asio::awaitable<void> Forwards::restore_one(RecordPtr record) {
+    co_await sessions_.wait_for_restore(Instant::max());
+    if (!record->connection) {
+        co_await find_again(record);
     }
-    if (!wanted || !opened || !found || found->connection->key_text() != view.server.key) {
-        log_warn(view.id, "is not opened again: " + printable(view.ctx) + " does not lead to its server any more");
-        registry_.remove_forward(view.id);
-        co_return;
+    if (record->connection) {
+        Connection& connection = *record->connection;
+        // It may be open there still.
+        record->on = connection.master();
+        const auto session = record->view.session ? sessions_.table().by_id(*record->view.session) : nullptr;
+        if (session) {
+            tasks_.spawn(record->view.id, end_with_session(record, session));
+        } else if (record->view.lease || record->view.session) {
+            end(*record);  // its owner went with the daemon, or without one
+        }
+        if (!record->ended && !connection.stored().held_back) {
+            record->hold = Hold(connection, HoldKind::Lease);
+            tasks_.spawn(record->view.id, bring_up(record));
+        }
     }
-    const auto record = std::make_shared<Record>(clock_);
-    record->connection = std::move(found->connection);
-    Connection& connection = *record->connection;
-    record->wanted = std::move(*wanted);
-    record->opened = std::move(*opened);
-    record->listen = std::move(stored.listen);
-    record->view = std::move(view);
-    record->view.server = connection.server();
-    records_.push_back(record);
-    const auto session = record->view.session ? sessions_.table().by_id(*record->view.session) : nullptr;
-    if (record->view.lease || (record->view.session && (!session || api::ended(session->view.state)))) {
-        co_return co_await close_left(record);
-    }
-    if (!connection.stored().held_back) {
-        record->hold = Hold(connection, HoldKind::Lease);
-    }
-    tasks_.spawn(record->view.id, keep(record));
-    if (session) {
-        tasks_.spawn(record->view.id, end_with_session(record, session));
-    }
-    if (record->hold) {
-        (void)co_await connection.ensure_up(Connection::Want());
+    co_await keep(record);
+}
+
+// Ends it where ssh's configuration leads elsewhere by that name.
+asio::awaitable<void> Forwards::find_again(RecordPtr record) {
+    while (!record->ended && !stopping_) {
+        auto found = co_await sessions_.find_connection(record->view.ctx);
+        if (found && found->connection->key_text() == record->view.server.key) {
+            record->connection = std::move(found->connection);
+            record->view.server = record->connection->server();
+            co_return;
+        }
+        if (found) {
+            log_warn(record->view.id, "is forgotten: " + printable(record->view.ctx) + " leads to " +
+                                          found->connection->key_text() + " now");
+            end(*record);
+            co_return;
+        }
+        record->view.error = found.error().message;
+        co_await record->changed.wait_until(clock_.now() + kLongestRetry);
     }
 }
 
-// Its owner went with the daemon, or without one.
-asio::awaitable<void> Forwards::close_left(RecordPtr record) {
-    while (record->connection->state() == ConnectionMachine::State::Connecting && !stopping_) {
-        co_await record->connection->changed().wait();
-    }
-    record->on = record->connection->master();
-    co_await close(record);
-    registry_.remove_forward(record->view.id);
-    forget(record);
-    record->closed = true;
-    record->changed.notify_all();
+asio::awaitable<void> Forwards::bring_up(RecordPtr record) {
+    Connection::Want want;
+    (void)co_await record->connection->ensure_up(std::move(want));
 }
 
 Result<void> Forwards::check_free(const Record& record) const {
@@ -286,6 +305,13 @@ Result<void> Forwards::check_free(const Record& record) const {
         return {};
     }
     const api::Forward& other = (*found)->view;
+    if (!listens_here(record.wanted) && record.wanted.listen.port == 0) {
+        return Error{.kind = ErrorKind::NameTaken,
+                     .message = "ssh gives one port for -R 0 to " +
+                                printable(record.view.target.value_or("any target")) + " on a connection, and " +
+                                other.id + " has it: " + printable(other.listen),
+                     .hint = "give a port"};
+    }
     return Error{.kind = ErrorKind::NameTaken,
                  .message = printable(other.listen) + " is forwarded already: " + other.id,
                  .hint = "cmctl forward rm " + other.id};
@@ -305,6 +331,7 @@ asio::awaitable<Result<void>> Forwards::open(RecordPtr record, std::shared_ptr<M
             co_return free;
         }
     }
+    co_await unlink_there(record);
     // Before the answer: one that does not come in time leaves something to be closed too.
     record->on = master;
     record->opened = forward;
@@ -323,6 +350,7 @@ asio::awaitable<Result<void>> Forwards::open(RecordPtr record, std::shared_ptr<M
         record->wanted.listen.port = static_cast<std::uint32_t>(*port);
         record->view.listen = with_port(record->view.listen, *port);
     }
+    record->was_open = true;
     record->view.active = true;
     record->view.error.reset();
     co_return Result<void>();
@@ -339,12 +367,26 @@ asio::awaitable<void> Forwards::close(RecordPtr record) {
     unlink_stale(record->opened);
 }
 
+// sshd leaves the file of a socket that it no longer listens on, and does not listen where one is.
+asio::awaitable<void> Forwards::unlink_there(RecordPtr record) {
+    const mux::Forward& forward = record->opened;
+    if (listens_here(forward) || forward.listen.port != mux::kUnixPath || !record->was_open ||
+        !record->connection->has_master()) {
+        co_return;
+    }
+    std::string script = "p=" + sh_quote(forward.listen.host) + R"sh(
+[ -S "$p" ] && [ -r /proc/net/unix ] || exit 0
+while IFS= read -r l; do case $l in *" $p") exit 0 ;; esac; done </proc/net/unix
+rm -f -- "$p")sh";
+    (void)co_await record->connection->run(for_any_shell(script), clock_.now() + config_.pool.connect_timeout);
+}
+
 asio::awaitable<void> Forwards::keep(RecordPtr record) {
-    Connection& connection = *record->connection;
     std::weak_ptr<Master> tried;
     Duration pause = kFirstRetry;
     Instant retry_at{};
     while (!record->ended && !stopping_) {
+        Connection& connection = *record->connection;
         const auto master = connection.master();
         if (record->view.active && (master == nullptr || record->on.lock() != master)) {
             co_await step_aside(record);
@@ -378,6 +420,9 @@ asio::awaitable<void> Forwards::keep(RecordPtr record) {
     }
     co_await close(record);
     if (record->ended) {
+        if (record->connection) {
+            co_await unlink_there(record);
+        }
         registry_.remove_forward(record->view.id);
     }
     record->closed = true;

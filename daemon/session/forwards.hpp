@@ -52,9 +52,10 @@ private:
         explicit Record(Clock& clock) : changed(clock) {}
 
         api::Forward view;
-        mux::Forward wanted;       // a port that the server once chose is asked for from then on
-        mux::Forward opened;       // what the master was asked for
-        std::string listen;        // of that
+        mux::Forward wanted;  // a port that the server once chose is asked for from then on
+        mux::Forward opened;  // what the master was asked for
+        std::string listen;   // of that
+        bool was_open = false;
         std::weak_ptr<Master> on;  // where it is active
         ConnectionUse connection;
         // A ref as of a lease, without a channel: the connection is kept, and made again where it is lost. Not while
@@ -69,12 +70,14 @@ private:
 
     asio::awaitable<Result<void>> connect(RecordPtr record, const api::ForwardAddParams& params,
                                           SessionTable::RecordPtr session, Caller caller);
-    asio::awaitable<void> restore_one(StoredForward stored);
+    asio::awaitable<void> restore_one(RecordPtr record);
+    asio::awaitable<void> find_again(RecordPtr record);
+    static asio::awaitable<void> bring_up(RecordPtr record);
     void put(const Record& record);
-    asio::awaitable<void> close_left(RecordPtr record);
     [[nodiscard]] Result<void> check_free(const Record& record) const;
     asio::awaitable<Result<void>> open(RecordPtr record, std::shared_ptr<Master> master);
     asio::awaitable<void> close(RecordPtr record);
+    asio::awaitable<void> unlink_there(RecordPtr record);
     // Until it has ended: opens it on each master that the connection gets.
     asio::awaitable<void> keep(RecordPtr record);
     asio::awaitable<void> step_aside(RecordPtr record);

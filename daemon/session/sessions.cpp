@@ -20,6 +20,7 @@ Sessions::Sessions(asio::any_io_executor executor, Clock& clock, const Config& c
       config_(config),
       resolver_(resolver),
       registry_(registry),
+      restored_(clock),
       stop_(clock),
       tasks_(std::move(executor), clock) {}
 
@@ -142,6 +143,7 @@ void Sessions::restore(Registry::Contents contents) {
     if (keeper_.restore) {
         keeper_.restore(std::move(contents.forwards));
     }
+    ++restoring_;
     tasks_.spawn("restore", restore_connections(std::move(contents.connections)));
 }
 
@@ -171,6 +173,15 @@ asio::awaitable<void> Sessions::restore_connections(std::vector<StoredConnection
         if (pool_->find(key) == nullptr) {
             registry_.remove_connection(key);
         }
+    }
+    --restoring_;
+    restored_.notify_all();
+}
+
+asio::awaitable<void> Sessions::wait_for_restore(Instant deadline) {
+    bool in_time = true;
+    while (restoring_ > 0 && !shutting_down_ && in_time) {
+        in_time = co_await restored_.wait_until(deadline);
     }
 }
 

@@ -75,6 +75,8 @@ public:
 
     // What an earlier daemon knew. Its masters are adopted, and servers with sessions are connected to.
     void restore(Registry::Contents contents);
+    // Returns once it is known which of an earlier daemon's masters live, or at the deadline.
+    asio::awaitable<void> wait_for_restore(Instant deadline);
     // Masters that listen in the runtime dir and that the registry did not have: taken over with the sessions on them.
     asio::awaitable<void> meet(LeftMasters left);
     // Keeps the registry, now and then: what could not be saved, what was lost with the file, what is found again.
@@ -94,6 +96,8 @@ public:
     asio::awaitable<Result<ConnectionUse>> find_hop(SshRoute route);
     // The one that has, or had, its master there; nullptr: none.
     [[nodiscard]] Connection* connection_at(const std::string& control_path) const;
+    // nullptr: it is not known.
+    [[nodiscard]] Connection* connection_of(const std::string& key_text) const { return pool_->find(key_text); }
 
     struct FoundSession {
         Found server;
@@ -228,6 +232,8 @@ private:
     Registry& registry_;
     Pool* pool_ = nullptr;
     Keeper keeper_;
+    int restoring_ = 0;
+    Event restored_;
     std::function<void(Connection& connection, std::uint64_t generation)> on_doubted_;
     SessionTable table_;
     std::map<Connection*, Scan> scans_;

@@ -517,6 +517,42 @@ TEST_P(ForwardOverARestart, LogsInToNothingThatWasDisconnected) {
     EXPECT_TRUE(wait_until([&] { return is_active(world); }));
 }
 
+// As where a person is in the middle of editing it.
+TEST_P(ForwardOverARestart, IsNotForgottenWhileSshsConfigurationIsWrong) {
+    const Json forward = add(world, "local", std::to_string(port), target.target());
+    const std::string config = read_file(world.sshd.ssh_config());
+    write_file(world.sshd.ssh_config(), "Bogus yes\n" + config);
+    restart();
+    ASSERT_EQ(forwards(world).size(), 1U) << "from the first answer on";
+    EXPECT_TRUE(wait_until([&] { return is_active(world); })) << "its master needs no configuration";
+    write_file(world.sshd.ssh_config(), config);
+    expect_connected(Stream::connect(tcp(port)), target);
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
+TEST_P(ForwardOverARestart, CanBeRemovedAtOnce) {
+    const Json forward = add(world, "local", std::to_string(port), target.target());
+    restart();
+    world.rpc().call("forward.remove", {{"forward", forward.at("id")}});
+    EXPECT_EQ(forwards(world), Json::array());
+    EXPECT_FALSE(somebody_listens(port));
+}
+
+// sshd's default leaves the file of a socket, and listens on none that is there.
+TEST_P(ForwardOverARestart, OfASocketThereIsOpenAgain) {
+    const std::string path = world.dir / "there";
+    const Json forward = add(world, "remote", path, target.target());
+    restart();
+    ASSERT_TRUE(wait_until([&] { return is_active(world); })) << forwards(world);
+    ::kill(master_pid(world), SIGKILL);
+    ASSERT_TRUE(wait_until([&] { return !is_active(world); }));
+    ASSERT_TRUE(wait_until([&] { return is_active(world); })) << forwards(world);
+    world.rpc().call("forward.remove", {{"forward", forward.at("id")}});
+    EXPECT_FALSE(exists(path));
+    add(world, "remote", path, target.target());
+    expect_connected(Stream::connect(unix_path(path)), target);
+}
+
 INSTANTIATE_TEST_SUITE_P(Memory, ForwardOverARestart, testing::Values(false, true),
                          [](const auto& restart) { return restart.param ? "AfterACrash" : "AfterAStop"; });
 

@@ -169,6 +169,13 @@ TEST_P(Restart, RemembersAMasterWithoutSessions) {
     EXPECT_EQ(world.sshd.logins(), 1);
 }
 
+TEST_P(Restart, CountsItsConnectionsFromTheFirstAnswerOn) {
+    world.start("server-1", kLong);
+    end_daemon();
+    world.start_daemon();
+    EXPECT_EQ(world.stats().at("total_connections"), 1);
+}
+
 TEST_P(Restart, CarriesOutAKillThatWasPending) {
     const std::string id = world.start_id("server-1", kLong);
     const std::string other = world.start_id("server-1", kLong);

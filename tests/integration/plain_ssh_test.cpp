@@ -528,6 +528,22 @@ TEST_F(SharedHop, IsDisconnectedByForceWithAllBehindIt) {
     EXPECT_TRUE(world.becomes(id, "running"));
 }
 
+// Whose master has stepped aside, with that of a server on it.
+TEST_F(SharedHop, IsLeftToWhatIsBehindItByADaemonThatStops) {
+    const std::string far = world.key("127.0.0.2") + " via server-1";
+    const std::string id = world.start_id("far-2", {"sleep", "1000"});
+    const pid_t master = world.connection(far).at("master_pid");
+    RpcClient other(world.daemon.socket_path());
+    (void)other.send("disconnect", {{"ctx", "server-1"}});
+    ASSERT_TRUE(world.connection_becomes(bastion, "draining"));
+    world.start("far-3", {"sleep", "1000"});
+    world.daemon.stop();
+    EXPECT_TRUE(alive(master));
+    world.start_daemon();
+    EXPECT_TRUE(world.becomes(id, "running"));
+    EXPECT_EQ(world.connection(far).at("master_pid"), master);
+}
+
 TEST_F(SharedHop, IsNotDisconnectedUnderAServer) {
     world.start_id("far-2", {"sleep", "1000"});
     const int id = world.rpc().send("disconnect", {{"ctx", "server-1"}});
