@@ -1,6 +1,6 @@
 // `cmctl ssh-config`, and `cmctl ssh-lease`, which is what its `Match exec` runs: a plain ssh asks whether it can go
-// over a master of the pool. Silent, and no for an answer wherever that is not certain: ssh then logs in itself as
-// before.
+// over a master of the pool. No for an answer wherever that is not certain: ssh then logs in itself as before, and is
+// told why only where the pool has that server and no room on it.
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -192,6 +192,7 @@ struct Shareable {
     std::string link;
     std::string destination;
     std::string settings;
+    bool quiet = false;
 };
 
 // A shared master does for a session what it was made with: no forwards, no agent, no X11, no local command.
@@ -211,6 +212,7 @@ std::optional<Shareable> shareable(std::string_view dump, const std::string& dir
             (keyword == "forkafterauthentication" && value != "no")) {
             return std::nullopt;
         }
+        found.quiet = found.quiet || (keyword == "loglevel" && (value == "QUIET" || value == "FATAL"));
         if (keyword == "controlpath" && value.starts_with(prefix)) {
             found.link = value.substr(prefix.size());
         }
@@ -227,6 +229,17 @@ std::optional<Shareable> shareable(std::string_view dump, const std::string& dir
     }
     found.destination = "ssh://" + found.link.substr(0, at + 1) + host + found.link.substr(colon);
     return found;
+}
+
+// A login beside the shared one is never a silent one.
+void tell_of_second_login(const Shareable& wanted, ErrorKind reason) {
+    const bool no_room = reason == ErrorKind::Timeout || reason == ErrorKind::Limit;
+    if (wanted.quiet || !no_room) {
+        return;
+    }
+    std::fprintf(stderr, "cmctl: %s: %s; this ssh logs in by itself\n", printable(wanted.destination).c_str(),
+                 reason == ErrorKind::Timeout ? "the shared connection had no room for it within 10 s"
+                                              : "too many wait for a channel of the shared connection");
 }
 
 }  // namespace
@@ -274,7 +287,11 @@ int ssh_lease(const GlobalOptions& global, const std::string& directory) {
         params["auth_sock"] = *auth_sock;
     }
     const auto answer = daemon.call("acquire", std::move(params), deadline);
-    return std::holds_alternative<Json>(answer) ? exit_code::kOk : exit_code::kFailed;
+    if (const auto* failed = std::get_if<CallError>(&answer)) {
+        tell_of_second_login(*wanted, failed->error.kind);
+        return exit_code::kFailed;
+    }
+    return exit_code::kOk;
 }
 
 int ssh_config(const GlobalOptions& global) {

@@ -273,10 +273,10 @@ void TmuxChannel::handle_block(tmux::Block block) {
         open_ = false;
         return;
     }
-    if (block.time <= tmux::kLatestTime) {
-        clock_offset_ms_ = block.time * 1000 - clock_.wall_ms();
-    }
     const auto pending = pending_.front();
+    if (block.time <= tmux::kLatestTime) {
+        clock_offset_.add(block.time, pending->sent_ms, clock_.wall_ms());
+    }
     if (pending->answered) {
         // Of a command behind the one that was waited for; where it fails, none comes of those behind it.
         if (block.error || --pending->blocks_behind == 0) {

@@ -15,6 +15,7 @@
 #include "daemon/base/event.hpp"
 #include "daemon/base/task_group.hpp"
 #include "daemon/ssh/master.hpp"
+#include "daemon/tmux/clock_offset.hpp"
 #include "daemon/tmux/tmux_commands.hpp"
 #include "protocol/tmux_control.hpp"
 
@@ -61,15 +62,16 @@ public:
     [[nodiscard]] const std::string& remote_home() const { return remote_home_; }
     [[nodiscard]] tmux::Version version() const { return version_; }  // 0.0: one that is not known
     [[nodiscard]] const tmux::ServerLife& life() const { return life_; }
-    // The server's clock less ours, in milliseconds, to a second; from the last reply.
-    [[nodiscard]] std::int64_t clock_offset_ms() const { return clock_offset_ms_; }
+    // The server's clock less ours, in milliseconds.
+    [[nodiscard]] std::int64_t clock_offset_ms() const { return clock_offset_.ms(); }
 
     void close();
     asio::awaitable<void> joined();
 
 private:
     struct Pending {
-        explicit Pending(Clock& clock) : done(clock) {}
+        explicit Pending(Clock& clock) : sent_ms(clock.wall_ms()), done(clock) {}
+        std::int64_t sent_ms;
         bool group = false;
         int blocks_behind = 0;  // that come after the one that is the reply
         bool answered = false;
@@ -107,7 +109,7 @@ private:
     std::string remote_home_;
     tmux::Version version_;
     tmux::ServerLife life_;
-    std::int64_t clock_offset_ms_ = 0;
+    tmux::ClockOffset clock_offset_;
     bool open_ = true;
     bool started_ = false;  // the start-up command was answered
     bool early_ = false;    // one of ours was before it

@@ -1,5 +1,6 @@
 // Plain ssh, and what runs it, over the pool's masters through what `cmctl ssh-config` prints; and hops that servers
 // share.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <signal.h>
@@ -383,6 +384,23 @@ TEST_F(PlainSshAtTheLimit, WaitsItsTurn) {
     EXPECT_EQ(two.wait(), (ExitStatus{.code = 0, .signal = 0}));
     EXPECT_EQ(two.output(), "two\n");
     EXPECT_EQ(world.sshd.logins(), 1);
+}
+
+TEST_F(PlainSshAtTheLimit, SaysThatItLogsInByItself) {
+    const std::string fifo = world.dir / "fifo";
+    ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+    Process one(ssh_words({"server-1", "cat " + fifo}), options());
+    ASSERT_TRUE(wait_until([this] { return links().size() == 1; }));
+    Process two(ssh_words({"server-1", "echo two"}), options());
+    Process quiet(ssh_words({"-q", "server-1", "echo quiet"}), options());
+    EXPECT_EQ(two.wait(), (ExitStatus{.code = 0, .signal = 0}));
+    EXPECT_EQ(quiet.wait(), (ExitStatus{.code = 0, .signal = 0}));
+    EXPECT_EQ(two.output(), "two\n");
+    EXPECT_THAT(two.errors(),
+                ::testing::HasSubstr("the shared connection had no room for it within 10 s; this ssh logs in"));
+    EXPECT_EQ(quiet.errors(), "");
+    EXPECT_EQ(world.sshd.logins(), 3);
+    one.send_signal(SIGTERM);
 }
 
 class PlainSshOfTwo : public PlainSsh {
