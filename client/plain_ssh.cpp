@@ -192,7 +192,7 @@ struct Shareable {
     std::string link;
     std::string destination;
     std::string settings;
-    bool quiet = false;
+    bool quiet = false;  // ssh's "QUIET" is SILENT where it shows its settings
 };
 
 // A shared master does for a session what it was made with: no forwards, no agent, no X11, no local command.
@@ -212,7 +212,7 @@ std::optional<Shareable> shareable(std::string_view dump, const std::string& dir
             (keyword == "forkafterauthentication" && value != "no")) {
             return std::nullopt;
         }
-        found.quiet = found.quiet || (keyword == "loglevel" && (value == "QUIET" || value == "FATAL"));
+        found.quiet = found.quiet || (keyword == "loglevel" && (value == "SILENT" || value == "FATAL"));
         if (keyword == "controlpath" && value.starts_with(prefix)) {
             found.link = value.substr(prefix.size());
         }
@@ -274,10 +274,11 @@ int ssh_lease(const GlobalOptions& global, const std::string& directory) {
     }
     const auto config = probing_config(*line, *ssh, directory);
     const auto dump = config ? dump_of(*ssh, *line, *config, deadline) : std::nullopt;
-    const auto wanted = dump ? shareable(*dump, directory) : std::nullopt;
+    auto wanted = dump ? shareable(*dump, directory) : std::nullopt;
     if (!wanted) {
         return exit_code::kFailed;
     }
+    wanted->quiet = wanted->quiet || line->quiet;
     Json params = {{"ctx", wanted->destination},
                    {"pid", *ssh},
                    {"link", wanted->link},

@@ -80,6 +80,9 @@ private:
         if (letter == 'W') {
             line_.forwards_stdio = true;
         }
+        if (letter == 'q') {
+            line_.quiet = true;
+        }
         if (letter == 'F') {
             line_.config_file = value;
         }

@@ -14,6 +14,7 @@ struct SshCommandLine {
     std::optional<std::string> config_file;  // -F
     // false: nothing that could go over a shared master: -G, -O, -Q, -V, -M, -N, -f.
     bool opens_session = true;
+    bool quiet = false;           // -q
     bool forwards_stdio = false;  // -W: a stream through the server, and no session on it
 };
 
