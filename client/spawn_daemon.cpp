@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -119,6 +120,15 @@ void make_dirs(const std::string& path) {
     (void)::mkdir(path.c_str(), 0700);
 }
 
+// On a read-only or full disk the daemon goes on from memory, and so does its log. errno where there is none.
+UniqueFd open_log(const std::string& path) {
+    UniqueFd log(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!log && (errno == EROFS || errno == ENOSPC || errno == EDQUOT)) {
+        log.reset(::memfd_create("cmsshd.log", MFD_CLOEXEC));
+    }
+    return log;
+}
+
 std::string tail_of(int log_fd, off_t from) {
     const off_t end = ::lseek(log_fd, 0, SEEK_END);
     const off_t begin = std::max(from, end - kShownLog);
@@ -179,7 +189,7 @@ SpawnOutcome spawn_daemon(const GlobalOptions& global, std::optional<Instant> ca
     const std::string dir = state_dir(environment);
     make_dirs(dir);
     const std::string log_path = dir + "/cmsshd.log";
-    UniqueFd log(::open(log_path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+    const UniqueFd log = open_log(log_path);
     if (!log) {
         return not_started(log_path + ": " + std::strerror(errno), "set XDG_STATE_HOME to a directory of your own");
     }
