@@ -317,8 +317,6 @@ void with_read_only(const std::string& path, Read&& read) {
     const bool has_wal = inspect_wal(file) > 0;
     const auto read_from = [&read](SQLite::Database& database) {
         keep_wal(database, true);
-        // No -shm file, for which a full disk has no room.
-        database.exec("PRAGMA locking_mode = EXCLUSIVE");
         if (identify(database) != kVersion) {
             throw NotUsable("it is of another version");
         }
@@ -326,12 +324,17 @@ void with_read_only(const std::string& path, Read&& read) {
     };
     try {
         SQLite::Database database(file, SQLite::OPEN_READWRITE | SQLite::OPEN_NOFOLLOW, kBusyTimeoutMs);
+        // No -shm file, for which a full disk has no room.
+        database.exec("PRAGMA locking_mode = EXCLUSIVE");
         read_from(database);
         return;
     } catch (const SQLite::Exception&) {
-        // Without its WAL a file may be one that was never whole.
+        // A file system that is read only. Without its WAL a file may be one that was never whole; SQLite reads both
+        // where the -shm file of a daemon that was killed is still there.
         if (has_wal) {
-            throw;
+            SQLite::Database database(file, SQLite::OPEN_READONLY | SQLite::OPEN_NOFOLLOW, kBusyTimeoutMs);
+            read_from(database);
+            return;
         }
     }
     std::string uri = "file:";

@@ -47,6 +47,8 @@ public:
     void heal() { fail(SQLITE_OK, kNever); }
     // Reads fail too.
     void fail_reads(bool fail) { reads_fail_ = fail; }
+    // Files that are opened from now on are of a file system that is mounted read only.
+    void mount_read_only(bool read_only) { read_only_ = read_only; }
 
     // Since the last call of fail() or heal().
     [[nodiscard]] int calls() const { return calls_; }
@@ -73,6 +75,10 @@ private:
     static int open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* out_flags) {
         auto* ours = new (file) File{};
         ours->disk = &self(vfs);
+        if (ours->disk->read_only_) {
+            // What SQLite's own layer makes of EROFS.
+            flags = (flags & ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)) | SQLITE_OPEN_READONLY;
+        }
         // A full disk has room for no further file; those that are there it opens.
         if (name != nullptr && ::access(name, F_OK) != 0 && ours->disk->next_fails()) {
             return SQLITE_CANTOPEN;
@@ -150,6 +156,7 @@ private:
     int syncs_ = 0;
     int writes_ = 0;
     bool reads_fail_ = false;
+    bool read_only_ = false;
 };
 
 }  // namespace cmssh::fakes

@@ -645,6 +645,33 @@ TEST_F(RegistryTest, ReadsWhatItHasWhereTheDiskIsFullFromTheStart) {
     EXPECT_THAT(ids(registry->load()), ElementsAre("sess-old", "sess-new"));
 }
 
+// As a daemon that was killed leaves it: with a WAL, and what SQLite has in memory of it.
+TEST_F(RegistryTest, ReadsWhatAKilledDaemonLeftOnADiskThatIsReadOnlyNow) {
+    std::map<std::string, std::string> left;
+    {
+        const auto registry = open();
+        registry->put_ended(ended(session("sess-old")), "screen", Durability::Process);
+        for (const char* suffix : {"", "-wal", "-shm"}) {
+            left[path_ + suffix] = read(path_ + suffix);
+        }
+    }
+    for (const auto& [path, bytes] : left) {
+        write(path, bytes);
+    }
+    fakes::FaultyDisk disk;
+    disk.mount_read_only(true);
+    const auto registry = open();
+    EXPECT_TRUE(registry->unsaved());
+    EXPECT_THAT(ids(registry->load()), ElementsAre("sess-old"));
+    EXPECT_EQ(registry->screen("sess-old"), "screen");
+    registry->put(session("sess-new", 2000), Durability::Process);
+    disk.mount_read_only(false);
+    loop_.advance(Registry::kRetryPause);
+    registry->retry();
+    EXPECT_FALSE(registry->unsaved());
+    EXPECT_THAT(ids(registry->load()), ElementsAre("sess-old", "sess-new"));
+}
+
 TEST_F(RegistryTest, WhatCouldNotBeReadAtFirstIsFoundLater) {
     make_small_file();
     fakes::FaultyDisk disk;
