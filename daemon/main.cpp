@@ -45,6 +45,7 @@ int fail(const Error& error, int exit_code) {
     if (!error.hint.empty()) {
         std::fprintf(stderr, "hint: %s\n", printable(error.hint).c_str());
     }
+    refuse_waiting(error);
     return exit_code;
 }
 
@@ -139,7 +140,11 @@ int main(int argc, char** argv) {
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? kStopped : kUsage;
+        if (app.exit(error) == 0) {
+            return kStopped;
+        }
+        refuse_waiting({.kind = ErrorKind::BadConfig, .message = std::string("cmsshd: ") + error.what()});
+        return kUsage;
     }
     if (print_default_config) {
         std::fputs(std::string(default_config_text()).c_str(), stdout);

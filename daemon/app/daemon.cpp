@@ -145,7 +145,7 @@ asio::awaitable<void> Daemon::serve() {
     tasks_.spawn("registry", sessions_.keep_registry());
     start_prewarming();
     log_info("cmsshd", std::string(CMSSH_VERSION " serves, pid ") + std::to_string(::getpid()));
-    notify_ready("serving");
+    notify_ready(status());
     ready_.announce();
     while (!stopping_) {
         co_await stop_.wait();
@@ -181,9 +181,22 @@ asio::awaitable<void> Daemon::shut_down() {
 asio::awaitable<void> Daemon::feed_watchdog() {
     // From the loop itself: a loop that hangs is not alive.
     while (!stopping_) {
-        notify_watchdog();
+        notify_watchdog(status());
         co_await stop_.wait_until(clock_.now() + *watchdog_interval());
     }
+}
+
+std::string Daemon::status() const {
+    int sessions = 0;
+    std::size_t masters = 0;
+    for (const auto& [key, connection] : pool_.connections()) {
+        sessions += connection->describe().sessions;
+        masters += connection->masters();
+    }
+    const auto counted = [](auto count, const std::string& what) {
+        return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+    };
+    return "serves: " + counted(sessions, "session") + ", " + counted(masters, "connection");
 }
 
 void Daemon::start_prewarming() {
@@ -214,7 +227,7 @@ Result<void> Daemon::reload() {
     resolver_.forget_all();
     start_prewarming();
     log_info("config", "reloaded");
-    notify_ready("serving");
+    notify_ready(status());
     return {};
 }
 

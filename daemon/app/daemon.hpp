@@ -46,6 +46,7 @@ private:
     asio::awaitable<void> serve();
     asio::awaitable<void> shut_down();
     asio::awaitable<void> feed_watchdog();
+    [[nodiscard]] std::string status() const;
     asio::awaitable<void> prewarm(std::string ctx);
     void start_prewarming();
     void watch_signals();

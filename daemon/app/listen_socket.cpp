@@ -1,21 +1,29 @@
 #include "daemon/app/listen_socket.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
 
+#include "protocol/framing.hpp"
+#include "protocol/jsonrpc.hpp"
+
 namespace cmssh {
 namespace {
 
 constexpr int kFirstListenFd = 3;  // SD_LISTEN_FDS_START
+// A client that has connected sends its request in the same moment, except where a person types it.
+constexpr int kRequestMilliseconds = 200;
+constexpr int kMostRefused = 20;
 
 Error unusable(const std::string& path, const std::string& problem, std::string hint = {}) {
     return Error{.kind = ErrorKind::BadConfig, .message = path + ": " + problem, .hint = std::move(hint)};
@@ -120,6 +128,31 @@ Result<std::optional<ListenSocket>> ListenSocket::bind(const std::string& path) 
     socket.device_ = status.st_dev;
     socket.inode_ = status.st_ino;
     return std::optional<ListenSocket>(std::move(socket));
+}
+
+void refuse_waiting(const Error& error) {
+    if (take_listen_fds() != 1) {
+        return;
+    }
+    auto socket = ListenSocket::take_over();
+    if (!socket || !*socket) {
+        return;
+    }
+    const UniqueFd listening = (*socket)->take_fd();
+    for (int refused = 0; refused < kMostRefused; ++refused) {
+        const UniqueFd client(::accept4(listening.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+        if (!client) {
+            return;
+        }
+        pollfd request{.fd = client.get(), .events = POLLIN, .revents = 0};
+        (void)::poll(&request, 1, kRequestMilliseconds);
+        std::array<char, 4096> bytes{};
+        const ssize_t count = ::recv(client.get(), bytes.data(), bytes.size(), 0);
+        const bool headers = count > 0 && bytes[0] != '{' && bytes[0] != '[';
+        const std::string reply =
+            frame(dump_json(make_error(nullptr, error)), headers ? Framing::ContentLength : Framing::Line);
+        (void)::send(client.get(), reply.data(), reply.size(), MSG_NOSIGNAL);
+    }
 }
 
 std::string ListenSocket::address() const {

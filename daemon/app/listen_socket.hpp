@@ -29,6 +29,7 @@ public:
     void unlink_own() const;
 
 private:
+    friend void refuse_waiting(const Error& error);
     ListenSocket() = default;
     [[nodiscard]] static Result<std::optional<ListenSocket>> take_over();
     [[nodiscard]] static Result<std::optional<ListenSocket>> bind(const std::string& path);
@@ -38,6 +39,10 @@ private:
     dev_t device_ = 0;
     ino_t inode_ = 0;
 };
+
+// Answers with this error everyone who waits at the socket that systemd hands over, where there is one, for a daemon
+// that does not start: left there, they would have it started again at once, without end. Takes a few seconds at most.
+void refuse_waiting(const Error& error);
 
 // How many descriptors systemd hands over to this process (sd_listen_fds(3)); forgets the variables.
 [[nodiscard]] int take_listen_fds();

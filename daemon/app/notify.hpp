@@ -10,10 +10,12 @@
 
 namespace cmssh {
 
+// status: one line for `systemctl status`.
 void notify_ready(const std::string& status);
+// notify_ready() follows.
 void notify_reloading();
 void notify_stopping();
-void notify_watchdog();
+void notify_watchdog(const std::string& status);
 // How often systemd wants to hear notify_watchdog(): already halved. nullopt: not at all.
 [[nodiscard]] std::optional<std::chrono::microseconds> watchdog_interval();
 

@@ -11,15 +11,15 @@ void notify_ready(const std::string& status) {
 }
 
 void notify_reloading() {
-    ::sd_notify(0, "RELOADING=1");
+    ::sd_notify(0, "RELOADING=1\nSTATUS=reading the configuration");
 }
 
 void notify_stopping() {
-    ::sd_notify(0, "STOPPING=1");
+    ::sd_notify(0, "STOPPING=1\nSTATUS=stopping");
 }
 
-void notify_watchdog() {
-    ::sd_notify(0, "WATCHDOG=1");
+void notify_watchdog(const std::string& status) {
+    ::sd_notify(0, ("WATCHDOG=1\nSTATUS=" + status).c_str());
 }
 
 std::optional<std::chrono::microseconds> watchdog_interval() {

@@ -144,8 +144,8 @@ int print_page(const char* head, const char* tail) {
     std::cout << "# ERRORS\n\nBesides what a method lists, any call can fail with "
               << "invalid\\_params, limit, shutting\\_down and internal.\n\n";
     for (auto code = codes.rbegin(); code != codes.rend(); ++code) {
-        std::cout << (code == codes.rbegin() ? "|[ " : "|  ") << "\\" << code->first << "\n:"
-                  << (code == codes.rbegin() ? "< " : "  ") << plain(code->second) << "\n";
+        std::cout << (code == codes.rbegin() ? "|[ " : "|  ") << "\\" << code->first
+                  << "\n:" << (code == codes.rbegin() ? "< " : "  ") << plain(code->second) << "\n";
     }
     std::cout << "\n" << after.rdbuf();
     return std::cout.flush() ? EXIT_SUCCESS : EXIT_FAILURE;

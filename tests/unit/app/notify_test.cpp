@@ -49,11 +49,11 @@ TEST_F(NotifySocket, HearsHowTheDaemonIsDoing) {
     notify_ready("serving");
     EXPECT_EQ(received(), "READY=1\nSTATUS=serving");
     notify_reloading();
-    EXPECT_EQ(received(), "RELOADING=1");
-    notify_watchdog();
-    EXPECT_EQ(received(), "WATCHDOG=1");
+    EXPECT_EQ(received(), "RELOADING=1\nSTATUS=reading the configuration");
+    notify_watchdog("2 sessions");
+    EXPECT_EQ(received(), "WATCHDOG=1\nSTATUS=2 sessions");
     notify_stopping();
-    EXPECT_EQ(received(), "STOPPING=1");
+    EXPECT_EQ(received(), "STOPPING=1\nSTATUS=stopping");
     EXPECT_EQ(received(), "nothing");
 }
 
@@ -62,7 +62,7 @@ TEST(Notify, DoesNothingWithoutAListener) {
     const ScopedVariable variable("NOTIFY_SOCKET", scratch / "nobody");
     notify_ready("serving");
     notify_reloading();
-    notify_watchdog();
+    notify_watchdog("2 sessions");
     notify_stopping();
 }
 
