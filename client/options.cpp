@@ -10,6 +10,8 @@
 #include <map>
 #include <string_view>
 
+#include "client/completion_scripts.hpp"
+#include "client/syntax.hpp"
 #include "client/verbs.hpp"
 #include "protocol/errors.hpp"
 #include "protocol/names.hpp"
@@ -379,6 +381,30 @@ int parse_rpc(CLI::App& app, GlobalOptions& global, const std::vector<std::strin
     return parse_words(app, words, [&] { return rpc(global, options); });
 }
 
+int parse_completion(CLI::App& app, GlobalOptions&, const std::vector<std::string>& words) {
+    std::string shell;
+    app.add_option("SHELL", shell, "The script is printed for this one")->required()->type_name("bash|zsh|fish");
+    app.footer(
+        "Where cmctl was installed, the scripts are where the shells look for them. Without:\n"
+        "  bash   echo 'source <(cmctl completion bash)' >> ~/.bashrc\n"
+        "  zsh    echo 'source <(cmctl completion zsh)' >> ~/.zshrc      (behind compinit)\n"
+        "  fish   cmctl completion fish > ~/.config/fish/completions/cmctl.fish");
+    return parse_words(app, words, [&] {
+        if (completion_script(shell) == nullptr) {
+            std::fprintf(stderr, "cmctl: completion: %s is none of bash, zsh and fish\nhint: %s --help\n",
+                         printable("'" + shell + "'").c_str(), app.get_name().c_str());
+            return exit_code::kUsage;
+        }
+        std::fputs(completion_script(shell), stdout);
+        return exit_code::kOk;
+    });
+}
+
+// What the scripts of the shells call. The words are a command line that nobody has ended yet: none is read as ours.
+int parse_complete(CLI::App&, GlobalOptions&, const std::vector<std::string>& words) {
+    return complete(words);
+}
+
 template <int (*verb)(const GlobalOptions&)>
 int parse_plain(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
     return parse_words(app, words, [&global] { return verb(global); });
@@ -412,6 +438,8 @@ constexpr Verb kVerbs[] = {
     {"disconnect", "End a server's connection; its sessions run on", parse_disconnect},
     {"ssh-config", "Settings with which plain ssh goes over the pool's connections", parse_plain<ssh_config>},
     {"ssh-lease", "", parse_ssh_lease},  // what those settings run
+    {"completion", "Completion of verbs, options and names for a shell", parse_completion},
+    {"__complete", "", parse_complete},
     {"daemon", "Start, stop, look at or reload the daemon", parse_daemon},
     {"rpc", "Call a method of the API", parse_rpc},
 };
@@ -452,12 +480,56 @@ std::optional<std::string> take_trailing_ctx(std::vector<std::string>& command) 
 
 namespace {
 
+void define_top(CLI::App& app, GlobalOptions& global) {
+    app.description("cmctl: run long commands on servers, over connections that cmsshd shares");
+    app.name("cmctl");
+    app.set_version_flag("--version", "cmctl " CMSSH_VERSION);
+    add_global_options(app, global);
+}
+
+}  // namespace
+
+std::vector<VerbSyntax> all_verbs() {
+    std::vector<VerbSyntax> verbs;
+    for (const Verb& verb : kVerbs) {
+        if (*verb.text != '\0') {
+            verbs.push_back({.name = verb.name, .text = verb.text, .options = {}, .operands = {}});
+        }
+    }
+    return verbs;
+}
+
+std::optional<VerbSyntax> syntax_of_verb(std::string_view name) {
+    GlobalOptions global;
+    if (name.empty()) {
+        CLI::App app;
+        define_top(app, global);
+        return syntax_of(app);
+    }
+    const Verb* verb = find_verb(name);
+    if (verb == nullptr) {
+        return std::nullopt;
+    }
+    // Nothing but its help needs all that a verb declares, and makes nothing happen.
+    VerbSyntax syntax;
+    CLI::App app{verb->text};
+    add_global_options(app, global);
+    app.formatter_fn([&syntax](const CLI::App* declared, std::string, CLI::AppFormatMode) {
+        syntax = syntax_of(*declared);
+        return std::string();
+    });
+    verb->parse(app, global, {"--help"});
+    syntax.name = verb->name;
+    return syntax;
+}
+
+namespace {
+
 int run_verb(int argc, char** argv) {
     ::signal(SIGPIPE, SIG_IGN);
     GlobalOptions global;
-    CLI::App app{"cmctl: run long commands on servers, over connections that cmsshd shares", "cmctl"};
-    app.set_version_flag("--version", "cmctl " CMSSH_VERSION);
-    add_global_options(app, global);
+    CLI::App app;
+    define_top(app, global);
     const int at = verb_place(argc, argv);
     std::vector<std::string> before(argv + 1, argv + at);
     std::reverse(before.begin(), before.end());

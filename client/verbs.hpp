@@ -32,6 +32,8 @@ int daemon_start(const GlobalOptions& global);
 int daemon_stop(const GlobalOptions& global);
 int daemon_status(const GlobalOptions& global);
 int daemon_reload(const GlobalOptions& global);
+// The end of a command line that is being typed: never fails, starts nothing, takes half a second at most.
+int complete(const std::vector<std::string>& words);
 int rpc(const GlobalOptions& global, const RpcOptions& options);
 int version(const GlobalOptions& global);
 

@@ -671,6 +671,14 @@ struct Fields<Context> {
 };
 
 template <>
+struct Fields<ContextsParams> {
+    static constexpr std::string_view name = "ContextsParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list =
+        std::make_tuple(field("known", &ContextsParams::known, "asks ssh -G about no server").defaulted());
+};
+
+template <>
 struct Fields<ContextsResult> {
     static constexpr std::string_view name = "ContextsResult";
     static constexpr Use use = Use::Result;
@@ -797,6 +805,7 @@ CMSSH_PARAMS(CheckParams)
 CMSSH_RESULT(ConnectionsResult)
 CMSSH_RESULT(StatsResult)
 CMSSH_STRUCT(Context)
+CMSSH_PARAMS(ContextsParams)
 CMSSH_RESULT(ContextsResult)
 CMSSH_RESULT(VersionResult)
 CMSSH_STRUCT(Progress)

@@ -368,6 +368,9 @@ struct Context {
     std::string source;            // "config", "ssh_config" or "destination"
     bool is_default = false;       // "default" on the wire
 };
+struct ContextsParams {
+    bool known = false;  // servers that are known already: ssh -G, which may ask the DNS, is not run
+};
 struct ContextsResult {
     std::vector<Context> contexts;
 };

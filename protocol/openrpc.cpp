@@ -119,7 +119,7 @@ Json build(const std::string& version) {
     document.add<CheckParams, ConnectionsResult>(
         "check", "Probes connections now",
         {ErrorKind::UnknownContext, ErrorKind::ConnectFailed, ErrorKind::BadConfig, ErrorKind::Cancelled});
-    document.add<Empty, ContextsResult>("contexts", "The contexts known", {});
+    document.add<ContextsParams, ContextsResult>("contexts", "The contexts known", {});
     document.add<Empty, Empty>("ping", "Answers", {});
     document.add<Empty, VersionResult>("version", "What this daemon is and can do", {});
     document.add<Empty, Empty>("reload", "Reads the config anew; a bad one changes nothing", {ErrorKind::BadConfig});

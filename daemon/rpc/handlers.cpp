@@ -359,7 +359,8 @@ asio::awaitable<Result<Json>> Handlers::check(Call call) {
 }
 
 asio::awaitable<Result<Json>> Handlers::contexts(Call call) {
-    if (const auto params = api::read<api::Empty>(call.params); !params) {
+    const auto params = api::read<api::ContextsParams>(call.params);
+    if (!params) {
         co_return params.error();
     }
     // Every name once, by where it is said first; in that order they are asked about, as far as the time goes: an
@@ -389,7 +390,7 @@ asio::awaitable<Result<Json>> Handlers::contexts(Call call) {
             add(record->view.ctx, kDestination);
         }
     }
-    const Instant deadline = clock_.now() + kContextsDeadline;
+    const Instant deadline = params->known ? clock_.now() : clock_.now() + kContextsDeadline;
     for (auto& view : views) {
         view.server = co_await find_server(view.name, deadline);
     }

@@ -235,6 +235,7 @@ TEST(Methods, WhatIsWrittenIsReadBack) {
     expect_round_trip(ConnectParams{.ctx = "a", .auth_sock = "/s", .interactive = true});
     expect_round_trip(DisconnectParams{.ctx = "a", .force = true});
     expect_round_trip(CheckParams{.ctx = "a"});
+    expect_round_trip(ContextsParams{.known = true});
 }
 
 TEST(Methods, ASessionIsWrittenAsTheContractSays) {

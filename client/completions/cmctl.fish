@@ -1,0 +1,22 @@
+# fish completion of cmctl; printed by `cmctl completion fish`.
+
+function __cmctl_complete
+    set -l words (commandline -opc)
+    set -l current (commandline -ct)
+    set -e words[1]
+    set -l lines (command cmctl __complete $words "$current" 2>/dev/null)
+    if set -l at (string match -r -g '^:command (\d+)$' -- $lines[1])
+        set -l command $words[(math $at + 1)..-1]
+        test (count $words) -gt $at; or set command
+        complete -C (string join -- ' ' (string escape -- $command) "$current")
+        return
+    end
+    set -l kind $lines[1]
+    set -e lines[1]
+    string join -- \n $lines
+    if test "$kind" = :files
+        __fish_complete_path "$current"
+    end
+end
+
+complete -c cmctl -f -a '(__cmctl_complete)'
