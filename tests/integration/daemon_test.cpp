@@ -29,16 +29,6 @@ public:
         }
     }
     [[nodiscard]] int fd() const { return fd_.get(); }
-    // The next datagram; empty where none comes.
-    [[nodiscard]] std::string receive() const {
-        pollfd readable{.fd = fd_.get(), .events = POLLIN, .revents = 0};
-        std::array<char, 4096> bytes{};
-        if (::poll(&readable, 1, 10'000) != 1) {
-            return {};
-        }
-        const ssize_t count = ::recv(fd_.get(), bytes.data(), bytes.size(), 0);
-        return {bytes.data(), static_cast<std::size_t>(std::max<ssize_t>(count, 0))};
-    }
 
 private:
     UniqueFd fd_;
@@ -188,19 +178,6 @@ TEST_F(DaemonStart, TakesOverASocketThatItIsGiven) {
     daemon.send_signal(SIGTERM);
     EXPECT_EQ(daemon.wait(), (ExitStatus{.code = 0, .signal = 0}));
     EXPECT_TRUE(exists(world.daemon.socket_path())) << "it is not the daemon's to remove";
-}
-
-TEST_F(DaemonStart, TellsSystemdWhenItServesAndWhenItStops) {
-    const UnixSocket notify(world.dir / "notify", SOCK_DGRAM);
-    SpawnOptions spawn;
-    spawn.environment = world.daemon.environment();
-    spawn.environment.push_back("NOTIFY_SOCKET=" + (world.dir / "notify"));
-    Process daemon({CMSSH_CMSSHD}, spawn);
-    EXPECT_NE(notify.receive().find("READY=1"), std::string::npos);
-    EXPECT_EQ(world.rpc().call("ping"), Json::object());
-    daemon.send_signal(SIGTERM);
-    EXPECT_NE(notify.receive().find("STOPPING=1"), std::string::npos);
-    EXPECT_EQ(daemon.wait(), (ExitStatus{.code = 0, .signal = 0}));
 }
 
 TEST(DaemonStop, RemovesTheSocketAndLeavesMastersAndSessions) {
