@@ -334,6 +334,13 @@ int parse_check(CLI::App& app, GlobalOptions& global, const std::vector<std::str
     return parse_words(app, words, [&] { return check(global, ctx); });
 }
 
+int parse_doctor(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    std::optional<std::string> ctx;
+    app.add_option("ctx", ctx, "This server too, logging in where it takes that; else those that are connected");
+    app.footer("Exits with 0 where nothing has failed. With -q only what is wrong.");
+    return parse_words(app, words, [&] { return doctor(global, ctx); });
+}
+
 int parse_connect(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
     std::string ctx;
     app.add_option("ctx", ctx, "Context, or an ssh destination")->required();
@@ -434,6 +441,7 @@ constexpr Verb kVerbs[] = {
     {"contexts", "The known contexts", parse_plain<contexts>},
     {"version", "Versions of cmctl and of the daemon", parse_plain<version>},
     {"check", "Probe connections now: the master, and the way to the server", parse_check},
+    {"doctor", "What is wrong here and on the servers, and what to type", parse_doctor},
     {"connect", "Connect to a server", parse_connect},
     {"disconnect", "End a server's connection; its sessions run on", parse_disconnect},
     {"ssh-config", "Settings with which plain ssh goes over the pool's connections", parse_plain<ssh_config>},

@@ -96,23 +96,6 @@ std::vector<std::string> own_environment() {
     return environment;
 }
 
-// The one that was installed with this cmctl, before any other in PATH.
-std::string find_cmsshd() {
-    std::string self(4096, '\0');
-    const ssize_t length = ::readlink("/proc/self/exe", self.data(), self.size());
-    if (length > 0) {
-        self.resize(static_cast<std::size_t>(length));
-        const std::string dir = self.substr(0, self.rfind('/'));
-        // Installed side by side; in a build tree in folders of their own.
-        for (const std::string& beside : {dir + "/cmsshd", dir + "/../daemon/cmsshd"}) {
-            if (::access(beside.c_str(), X_OK) == 0) {
-                return beside;
-            }
-        }
-    }
-    return "cmsshd";
-}
-
 void make_dirs(const std::string& path) {
     for (auto slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
         (void)::mkdir(path.substr(0, slash).c_str(), 0700);
@@ -174,6 +157,22 @@ bool start_systemd_socket(const PathEnvironment& environment, Instant deadline) 
 }
 
 }  // namespace
+
+std::string find_cmsshd() {
+    std::string self(4096, '\0');
+    const ssize_t length = ::readlink("/proc/self/exe", self.data(), self.size());
+    if (length > 0) {
+        self.resize(static_cast<std::size_t>(length));
+        const std::string dir = self.substr(0, self.rfind('/'));
+        // Installed side by side; in a build tree in folders of their own.
+        for (const std::string& beside : {dir + "/cmsshd", dir + "/../daemon/cmsshd"}) {
+            if (::access(beside.c_str(), X_OK) == 0) {
+                return beside;
+            }
+        }
+    }
+    return "cmsshd";
+}
 
 SpawnOutcome spawn_daemon(const GlobalOptions& global, std::optional<Instant> caller_deadline) {
     const Instant now = std::chrono::steady_clock::now();

@@ -15,6 +15,8 @@ struct SpawnOutcome {
     std::optional<CallError> failure;  // nullopt: somebody listens now
     bool another_serves = false;       // a daemon of this user runs already, perhaps on another socket
 };
+// The one that was installed with this cmctl, before any other in PATH.
+[[nodiscard]] std::string find_cmsshd();
 // Takes until the caller's deadline, and 10 s at most.
 [[nodiscard]] SpawnOutcome spawn_daemon(const GlobalOptions& global, std::optional<Instant> caller_deadline);
 

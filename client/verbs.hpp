@@ -20,6 +20,7 @@ int cp(const GlobalOptions& global, const CpOptions& options);
 int stats(const GlobalOptions& global);
 int status(const GlobalOptions& global);
 int check(const GlobalOptions& global, const std::optional<std::string>& ctx);
+int doctor(const GlobalOptions& global, const std::optional<std::string>& ctx);
 int connect(const GlobalOptions& global, const std::string& ctx);
 int disconnect(const GlobalOptions& global, const std::string& ctx, bool force);
 int contexts(const GlobalOptions& global);

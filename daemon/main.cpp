@@ -18,6 +18,7 @@
 
 #include "daemon/app/askpass_helper.hpp"
 #include "daemon/app/config.hpp"
+#include "daemon/app/config_summary.hpp"
 #include "daemon/app/daemon.hpp"
 #include "daemon/app/runtime_dir.hpp"
 #include "daemon/base/log.hpp"
@@ -63,6 +64,17 @@ void set_process_limits() {
         files.rlim_cur = files.rlim_max;
         ::setrlimit(RLIMIT_NOFILE, &files);
     }
+}
+
+int check_config(const Arguments& arguments) {
+    const PathEnvironment environment = process_environment();
+    const auto config = load_config(config_path(environment, arguments.config), environment.get("HOME").value_or("/"),
+                                    arguments.config || environment.get("CMSSH_CONFIG"));
+    if (!config) {
+        return fail(config.error(), kUsage);
+    }
+    std::printf("%s\n", config_summary(*config).c_str());
+    return kStopped;
 }
 
 // Resolved before a package upgrade could replace it: the path then leads to the new one.
@@ -137,6 +149,9 @@ int main(int argc, char** argv) {
     app.add_option("--socket", arguments.socket, "Path of the API socket")->type_name("P");
     app.add_option("--log-level", arguments.log_level, "trace, debug, info, warn or error")->type_name("L");
     app.add_flag("--print-default-config", print_default_config, "Print the configuration with every default");
+    bool only_check_config = false;
+    app.add_flag("--check-config", only_check_config,
+                 "Read the configuration, and print as JSON what of it cmctl doctor needs");
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -149,6 +164,9 @@ int main(int argc, char** argv) {
     if (print_default_config) {
         std::fputs(std::string(default_config_text()).c_str(), stdout);
         return kStopped;
+    }
+    if (only_check_config) {
+        return check_config(arguments);
     }
     start_logging(::getenv("JOURNAL_STREAM") != nullptr && ::isatty(STDERR_FILENO) == 0 &&
                   ::getenv("INVOCATION_ID") != nullptr);
