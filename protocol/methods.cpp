@@ -5,6 +5,7 @@
 #include <tuple>
 #include <utility>
 
+#include "protocol/events.hpp"
 #include "protocol/schema.hpp"
 
 namespace cmssh::api {
@@ -71,6 +72,26 @@ std::string_view to_string(ForwardKind kind) {
     std::abort();
 }
 
+std::string_view to_string(EventType type) {
+    switch (type) {
+        case EventType::SessionStarted:
+            return "session.started";
+        case EventType::SessionEnded:
+            return "session.ended";
+        case EventType::SessionUnreachable:
+            return "session.unreachable";
+        case EventType::SessionReachable:
+            return "session.reachable";
+        case EventType::ConnectionChanged:
+            return "connection.changed";
+        case EventType::ForwardChanged:
+            return "forward.changed";
+        case EventType::Overflow:
+            return "overflow";
+    }
+    std::abort();
+}
+
 bool ended(SessionState state) {
     return state == SessionState::Exited || state == SessionState::Killed || state == SessionState::Lost;
 }
@@ -96,6 +117,11 @@ struct Values<Encoding> {
 template <>
 struct Values<ForwardKind> {
     static constexpr std::array list = {ForwardKind::Local, ForwardKind::Remote, ForwardKind::Dynamic};
+};
+
+template <>
+struct Values<EventType> {
+    static constexpr std::array list = kEventTypes;
 };
 
 template <>
@@ -706,6 +732,56 @@ struct Fields<Progress> {
                               "queued, connecting (ssh logs in), opening_tmux, waiting_for_channel or using_existing"));
 };
 
+template <>
+struct Fields<SubscribeParams> {
+    static constexpr std::string_view name = "SubscribeParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list = std::make_tuple(
+        field("types", &SubscribeParams::types, "absent: all; overflow comes to everybody").not_empty());
+};
+
+template <>
+struct Fields<Snapshot> {
+    static constexpr std::string_view name = "Snapshot";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list =
+        std::make_tuple(field("sessions", &Snapshot::sessions, "not ended"),
+                        field("connections", &Snapshot::connections, "every entry of the pool"),
+                        field("forwards", &Snapshot::forwards, "all of them"));
+};
+
+template <>
+struct Fields<SubscribeResult> {
+    static constexpr std::string_view name = "SubscribeResult";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list =
+        std::make_tuple(field("subscription", &SubscribeResult::subscription, "its id, for unsubscribe"),
+                        field("snapshot", &SubscribeResult::snapshot, "what there is right before the first event"));
+};
+
+template <>
+struct Fields<UnsubscribeParams> {
+    static constexpr std::string_view name = "UnsubscribeParams";
+    static constexpr Use use = Use::Params;
+    static constexpr auto list =
+        std::make_tuple(field("subscription", &UnsubscribeParams::subscription, "its id, of this client"));
+};
+
+template <>
+struct Fields<Event> {
+    static constexpr std::string_view name = "Event";
+    static constexpr Use use = Use::Result;
+    static constexpr auto list = std::make_tuple(
+        field("subscription", &Event::subscription, "whose event it is"),
+        field("seq", &Event::seq, "1 for the first of a subscription, and up by one each time"),
+        field("type", &Event::type, "overflow: the last one, since its reader is too slow; subscribe again"),
+        field("at", &Event::at, "RFC 3339 UTC"),
+        field("removed", &Event::removed, "true: the connection or the forward is not listed any more").omitted(),
+        field("session", &Event::session, "as it is now, with types session.*").omitted(),
+        field("connection", &Event::connection, "as it is now, with connection.changed").omitted(),
+        field("forward", &Event::forward, "as it is now, with forward.changed").omitted());
+};
+
 template <typename T>
 Result<T> read(const Json& json) {
     T value;
@@ -811,6 +887,12 @@ CMSSH_RESULT(VersionResult)
 CMSSH_STRUCT(Progress)
 CMSSH_STRUCT(Prompt)
 CMSSH_STRUCT(LeaseLost)
+
+CMSSH_PARAMS(SubscribeParams)
+CMSSH_STRUCT(Snapshot)
+CMSSH_RESULT(SubscribeResult)
+CMSSH_PARAMS(UnsubscribeParams)
+CMSSH_RESULT(Event)
 
 #undef CMSSH_STRUCT
 #undef CMSSH_PARAMS

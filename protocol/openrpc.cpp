@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "protocol/events.hpp"
 #include "protocol/methods.hpp"
 #include "protocol/schema.hpp"
 
@@ -48,6 +49,13 @@ public:
                             {"params", std::move(params)},
                             {"result", std::move(result)},
                             {"errors", error_list(std::move(errors))}});
+    }
+
+    // OpenRPC has no word for what comes unasked: an extension of the method that asks for it.
+    template <typename Params>
+    void add_notification(const char* name, const char* summary) {
+        Json entry = result_entry<Params>(schemas_);
+        methods_.back()["x-notification"] = {{"name", name}, {"summary", summary}, {"params", entry["schema"]}};
     }
 
     Json finish(const std::string& version) && {
@@ -109,6 +117,11 @@ Json build(const std::string& version) {
                                                        {});
     document.add<ForwardRemoveParams, Empty>("forward.remove", "Ends a forward; what goes through it goes on", {});
     document.add<Empty, StatsResult>("stats", "Counters of the pool and of the daemon", {});
+    document.add<SubscribeParams, SubscribeResult>(
+        "subscribe", "What there is now, and from then on an event for each change; ends with the client's socket", {});
+    document.add_notification<Event>(
+        "event", "One change. Behind `overflow` no more come: subscribe again, and start from its snapshot");
+    document.add<UnsubscribeParams, Empty>("unsubscribe", "No more events of a subscription", {});
     document.add<AnswerParams, Empty>("answer", "Answers a prompt of a login that a call with `interactive` waits for",
                                       {});
     document.add<ConnectParams, ConnectResult>("connect", "Connects to a server where no connection is up",

@@ -43,6 +43,7 @@ struct Field {
     std::string_view doc;
     Limits limits = {};
     bool has_default = false;
+    bool is_omitted = false;
 
     [[nodiscard]] constexpr Field at_least(std::int64_t min) const {
         Field field = *this;
@@ -63,6 +64,12 @@ struct Field {
     [[nodiscard]] constexpr Field defaulted() const {
         Field field = *this;
         field.has_default = true;
+        return field;
+    }
+    // Of a result: not written where it is unset, in place of null.
+    [[nodiscard]] constexpr Field omitted() const {
+        Field field = *this;
+        field.is_omitted = true;
         return field;
     }
 };
@@ -302,6 +309,19 @@ Result<void> read_struct(const Json& json, const Path& path, T& out) {
 }
 
 template <typename T>
+Json write_value(const T& value);
+
+template <typename T, typename U>
+void write_field(Json& object, const T& value, const Field<T, U>& field) {
+    if constexpr (kIsOptional<U>) {
+        if (field.is_omitted && !(value.*(field.member))) {
+            return;
+        }
+    }
+    object[std::string(field.name)] = write_value(value.*(field.member));
+}
+
+template <typename T>
 Json write_value(const T& value) {
     if constexpr (kIsOptional<T>) {
         return value ? write_value(*value) : Json(nullptr);
@@ -323,11 +343,7 @@ Json write_value(const T& value) {
         return value;
     } else {
         Json object = Json::object();
-        std::apply(
-            [&](const auto&... field) {
-                ((object[std::string(field.name)] = write_value(value.*(field.member))), ...);
-            },
-            Fields<T>::list);
+        std::apply([&](const auto&... field) { (write_field(object, value, field), ...); }, Fields<T>::list);
         return object;
     }
 }
@@ -408,7 +424,7 @@ Json struct_schema(Json& components) {
         Json always = Json::array();
         const auto add = [&](const auto& field) {
             properties[std::string(field.name)] = field_schema(field, components);
-            if (Fields<T>::use == Use::Result || required(field)) {
+            if ((Fields<T>::use == Use::Result && !field.is_omitted) || required(field)) {
                 always.push_back(field.name);
             }
         };

@@ -79,23 +79,27 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
       askpass_(options_.program, socket_.address()),
       launcher_(io.get_executor(), clock_, spawner_, config_, askpass_, options_.environment, options_.runtime_dir),
       slots_(clock_, config_.pool.max_concurrent_connects),
+      events_(io.get_executor(), clock_),
       registry_(clock_, options_.state_dir + "/registry.db"),
       sessions_(io.get_executor(), clock_, config_, resolver_, registry_),
       leases_(io.get_executor(), clock_, config_, sessions_, options_.runtime_dir + "/ssh"),
       remote_exec_(io.get_executor(), clock_, config_, sessions_, leases_),
-      pool_(ConnectionServices{.executor = io.get_executor(),
-                               .clock = clock_,
-                               .config = config_,
-                               .launcher = launcher_,
-                               .slots = slots_,
-                               .observer = sessions_,
-                               .owner = owner_of(options_),
-                               .unit_random = make_unit_random(),
-                               .find_hop = [this](SshRoute route) { return sessions_.find_hop(std::move(route)); }},
+      pool_(ConnectionServices{
+                .executor = io.get_executor(),
+                .clock = clock_,
+                .config = config_,
+                .launcher = launcher_,
+                .slots = slots_,
+                .observer = sessions_,
+                .owner = owner_of(options_),
+                .unit_random = make_unit_random(),
+                .find_hop = [this](SshRoute route) { return sessions_.find_hop(std::move(route)); },
+                .on_changed = [this](const std::string& key) { events_.touch(EventHub::Kind::Connection, key); }},
             options_.runtime_dir),
       forwards_(io.get_executor(), clock_, config_, sessions_, leases_, registry_),
-      handlers_(clock_, config_, sessions_, leases_, remote_exec_, forwards_, pool_, resolver_, askpass_, *this,
-                options_.home),
+      live_(sessions_, pool_, forwards_),
+      handlers_(clock_, config_, sessions_, leases_, remote_exec_, forwards_, pool_, resolver_, askpass_, events_,
+                *this, options_.home),
       server_(io.get_executor(), clock_, config_, handlers_, socket_.take_fd()),
       signals_(io, SIGTERM, SIGINT, SIGHUP),
       started_(clock_.now()),
@@ -106,6 +110,9 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
     keeper.restore = [this](std::vector<StoredForward> stored) { forwards_.restore(std::move(stored)); };
     keeper.put_all = [this] { forwards_.put_all(); };
     sessions_.set_keeper(std::move(keeper));
+    events_.set_source(live_);
+    sessions_.set_on_changed([this](const std::string& id) { events_.touch(EventHub::Kind::Session, id); });
+    forwards_.set_on_changed([this](const std::string& id) { events_.touch(EventHub::Kind::Forward, id); });
 }
 
 void Daemon::run() {
@@ -162,6 +169,7 @@ asio::awaitable<void> Daemon::shut_down() {
     socket_.unlink_own();
     // Who listens here for a daemon that is gone would be found by nobody.
     co_await forwards_.close_all();
+    events_.request_stop();
     sessions_.request_stop();
     remote_exec_.request_stop();
     pool_.request_stop();
@@ -172,6 +180,7 @@ asio::awaitable<void> Daemon::shut_down() {
     co_await forwards_.shut_down();
     co_await sessions_.shut_down();
     co_await pool_.shut_down();
+    co_await events_.shut_down();
     registry_.close();
     spawner_.stop();
     asio::error_code ignored;

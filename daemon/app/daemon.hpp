@@ -13,6 +13,8 @@
 #include "daemon/app/notify.hpp"
 #include "daemon/base/config.hpp"
 #include "daemon/base/process.hpp"
+#include "daemon/rpc/event_source.hpp"
+#include "daemon/rpc/events.hpp"
 #include "daemon/rpc/handlers.hpp"
 #include "daemon/rpc/server.hpp"
 #include "daemon/session/registry.hpp"
@@ -62,12 +64,14 @@ private:
     AskpassRelay askpass_;
     OpensshLauncher launcher_;
     ConnectSlots slots_;
+    EventHub events_;  // told by what follows
     Registry registry_;
     Sessions sessions_;
     Leases leases_;
     RemoteExec remote_exec_;
     Pool pool_;
     Forwards forwards_;
+    LiveSource live_;
     Handlers handlers_;
     RpcServer server_;
     asio::signal_set signals_;

@@ -18,6 +18,7 @@ ChannelBudget::Slot::~Slot() {
         --budget_->taken_;
         budget_->one_worked_ = budget_->one_worked_ || refusals_ == 0;
         budget_->changed_.notify_all();
+        budget_->tell();
     }
 }
 
@@ -34,10 +35,12 @@ asio::awaitable<Result<ChannelBudget::Slot>> ChannelBudget::take(std::shared_ptr
             } else {
                 budget.queue_.push_back(this);
             }
+            budget.tell();
         }
         ~Place() {
             std::erase(budget.queue_, this);
             budget.changed_.notify_all();
+            budget.tell();
         }
         Place(const Place&) = delete;
         Place& operator=(const Place&) = delete;
@@ -112,6 +115,7 @@ void ChannelBudget::own_refused() {
 void ChannelBudget::learn(int limit) {
     learnt_ = std::max(limit, kOwn);
     learnt_until_ = clock_.now() + kLearntFor;
+    tell();
 }
 
 void ChannelBudget::close() {

@@ -5,6 +5,7 @@
 #include <asio/awaitable.hpp>
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -17,6 +18,9 @@ class ChannelBudget {
 public:
     // configured: pool.max_channels, of the config that a reload changes.
     ChannelBudget(Clock& clock, const int& configured) : clock_(clock), configured_(configured), changed_(clock) {}
+
+    // Called when what is taken, queued or allowed may have changed.
+    void set_on_changed(std::function<void()> listener) { on_changed_ = std::move(listener); }
 
     // One channel, given back by its destructor.
     class Slot {
@@ -74,6 +78,11 @@ public:
 private:
     asio::awaitable<void> wait(Instant until, const Patience& patience);
     void learn(int limit);
+    void tell() const {
+        if (on_changed_) {
+            on_changed_();
+        }
+    }
     [[nodiscard]] Error timed_out() const;
 
     // The tmux channel.
@@ -93,6 +102,7 @@ private:
     bool closed_ = false;
     std::deque<const void*> queue_;  // who waits, the next first
     Event changed_;
+    std::function<void()> on_changed_;
 };
 
 }  // namespace cmssh

@@ -20,7 +20,7 @@ Connection::Connection(ConnectionServices& services, ServerKey key, std::string 
       key_text_(key_.text()),
       control_path_(std::move(control_path)),
       machine_(services.clock.now(), pinned),
-      channels_(std::make_shared<ChannelBudget>(services.clock, services.config.pool.max_channels)),
+      channels_(new_budget()),
       spare_(services.clock, {.make = [this] { return make_spare(); }, .remove = [this] { return remove_spare(); }}),
       since_ms_(services.clock.wall_ms()),
       changed_(services.clock),
@@ -60,11 +60,29 @@ void Connection::feed(const ConnectionMachine::Event& event) {
     }
     deadline_changed_.notify_all();
     changed_.notify_all();
+    tell_changed();
     act(action);
     if (machine_.state() != before && active() && services_.on_active) {
         services_.on_active();
     }
     tell_use();
+}
+
+void Connection::tell_changed() const {
+    if (services_.on_changed) {
+        services_.on_changed(key_text_);
+    }
+}
+
+std::shared_ptr<ChannelBudget> Connection::new_budget() const {
+    auto budget = std::make_shared<ChannelBudget>(services_.clock, services_.config.pool.max_channels);
+    // Whoever has a slot of it may outlive this.
+    budget->set_on_changed([told = services_.on_changed, key = key_text_] {
+        if (told) {
+            told(key);
+        }
+    });
+    return budget;
 }
 
 bool Connection::active() const {
@@ -153,6 +171,7 @@ void Connection::note_error(const Error& error) {
         last.hint = error.hint;
     }
     last_error_ = std::move(last);
+    tell_changed();
     log_warn(key_text_, std::string(error_info(error.kind).name) + ": " + error.message);
 }
 

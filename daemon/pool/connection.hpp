@@ -63,6 +63,8 @@ struct ConnectionServices {
     std::function<double()> unit_random;
     // The connection to another server that one is reached over. Not set: ssh goes there by itself.
     std::function<asio::awaitable<Result<ConnectionUse>>(SshRoute route)> find_hop = {};
+    // Something about a connection may have changed that the API shows.
+    std::function<void(const std::string& key)> on_changed = {};
     std::function<void()> on_active = {};  // set by the pool: some connection has become active()
     std::string runtime_dir = {};          // set by the pool: where masters that are not shared listen
 };
@@ -301,6 +303,8 @@ private:
     void feed(const ConnectionMachine::Event& event);
     void act(ConnectionMachine::Action action);
     void tell_use();
+    void tell_changed() const;
+    [[nodiscard]] std::shared_ptr<ChannelBudget> new_budget() const;
     void change_refs(HoldKind kind, std::uint64_t generation, int by);
     void change_leases(std::uint64_t generation, int by);
     void set_phase(Login& login, std::string phase);

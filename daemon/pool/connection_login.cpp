@@ -212,7 +212,7 @@ asio::awaitable<Result<void>> Connection::find_master(LoginPtr login) {
 
 void Connection::take_master(std::shared_ptr<Master> master, Login& login) {
     master_ = std::move(master);
-    channels_ = std::make_shared<ChannelBudget>(services_.clock, services_.config.pool.max_channels);
+    channels_ = new_budget();
     login.adopted = master_->adopted();
     served_ = login.adopted;
     master_since_ = services_.clock.now();

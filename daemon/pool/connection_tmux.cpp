@@ -49,6 +49,7 @@ asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
     channels_->own_opened(true);
     served_ = true;
     tmux_ = std::move(*opened);
+    tell_changed();
     TmuxChannel::Listener listener;
     listener.on_notification = [this](const tmux::Notification& notification) {
         services_.observer.on_notification(*this, notification);
@@ -137,6 +138,7 @@ void Connection::drop_tmux() {
         tmux_->close();
         spare_.forget();
         tasks_.spawn(key_text_, bury(std::move(tmux_)));
+        tell_changed();
     }
 }
 

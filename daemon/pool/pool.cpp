@@ -46,6 +46,7 @@ Result<Connection*> Pool::get(const Identity& identity, const SshRoute& route, b
         }
         auto connection = std::make_unique<Connection>(services_, identity.key, std::move(*path), pinned);
         found = connections_.emplace(text, std::move(connection)).first;
+        tell_changed(text);
     } else if (pinned) {
         found->second->pin();
     }
@@ -110,6 +111,7 @@ void Pool::forget_unused() {
             continue;
         }
         tasks_.spawn("pool", bury(std::move(item->second)));
+        tell_changed(item->first);
         item = connections_.erase(item);
     }
 }
@@ -122,6 +124,13 @@ void Pool::forget_idle(const std::string& key_text) {
     }
     tasks_.spawn("pool", bury(std::move(item->second)));
     connections_.erase(item);
+    tell_changed(key_text);
+}
+
+void Pool::tell_changed(const std::string& key_text) const {
+    if (services_.on_changed) {
+        services_.on_changed(key_text);
+    }
 }
 
 asio::awaitable<void> Pool::bury(std::unique_ptr<Connection> connection) {

@@ -43,6 +43,7 @@ public:
 
 private:
     void forget_unused();
+    void tell_changed(const std::string& key_text) const;
     asio::awaitable<void> bury(std::unique_ptr<Connection> connection);
     asio::awaitable<void> disconnect_one(ConnectionUse connection, bool force, Instant deadline);
     static asio::awaitable<void> check_one(ConnectionUse connection);

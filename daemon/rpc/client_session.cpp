@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 
 #include "daemon/base/log.hpp"
@@ -158,6 +159,15 @@ void ClientSession::notify(std::string_view method, Json params) {
     }
 }
 
+void ClientSession::push(Json params) {
+    send(make_notification("event", std::move(params)));
+}
+
+void ClientSession::keep(bool on) {
+    kept_ += on ? 1 : -1;
+    changed_.notify_all();
+}
+
 void ClientSession::send(const Json& json) {
     if (gone_) {
         return;
@@ -166,6 +176,7 @@ void ClientSession::send(const Json& json) {
     if (outgoing_.empty()) {
         // The common case without a trip through the loop.
         const ssize_t sent = ::send(socket_.native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        taken_ += static_cast<std::uint64_t>(std::max<ssize_t>(sent, 0));
         if (sent == static_cast<ssize_t>(bytes.size())) {
             return;
         }
@@ -189,11 +200,12 @@ asio::awaitable<void> ClientSession::write_loop() {
             if (sent < 0 && errno != EAGAIN && errno != EINTR) {
                 break;
             }
+            taken_ += static_cast<std::uint64_t>(std::max<ssize_t>(sent, 0));
             outgoing_.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
             changed_.notify_all();
             continue;
         }
-        if (!reading_ && in_flight_ == 0) {
+        if (!reading_ && in_flight_ == 0 && kept_ == 0) {
             break;
         }
         co_await changed_.wait();

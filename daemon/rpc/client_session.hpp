@@ -10,6 +10,7 @@
 
 #include "daemon/base/event.hpp"
 #include "daemon/base/task_group.hpp"
+#include "daemon/rpc/event_sink.hpp"
 #include "protocol/framing.hpp"
 #include "protocol/jsonrpc.hpp"
 
@@ -31,7 +32,7 @@ struct RpcCounters {
     std::uint64_t errors = 0;
 };
 
-class ClientSession {
+class ClientSession final : public EventSink {
 public:
     ClientSession(asio::local::stream_protocol::socket socket, Clock& clock, RequestHandler& handler,
                   RpcCounters& counters, std::size_t max_message);
@@ -45,6 +46,10 @@ public:
 
     // A notification for this client; dropped where it no longer reads.
     void notify(std::string_view method, Json params);
+    void push(Json params) override;
+    [[nodiscard]] std::uint64_t given() const override { return taken_ + outgoing_.size(); }
+    [[nodiscard]] std::uint64_t taken() const override { return taken_; }
+    void keep(bool on) override;
     [[nodiscard]] const bool& gone() const { return gone_; }
     [[nodiscard]] Event& gone_event() { return gone_event_; }
 
@@ -63,6 +68,8 @@ private:
     RpcCounters& counters_;
     FrameReader reader_;
     std::string outgoing_;
+    std::uint64_t taken_ = 0;
+    int kept_ = 0;
     bool gone_ = false;
     bool reading_ = true;
     int in_flight_ = 0;

@@ -29,7 +29,7 @@ Result<Json> written(Result<T> result) {
 }  // namespace
 
 Handlers::Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, RemoteExec& remote_exec,
-                   Forwards& forwards, Pool& pool, IdentityResolver& resolver, AskpassRelay& askpass,
+                   Forwards& forwards, Pool& pool, IdentityResolver& resolver, AskpassRelay& askpass, EventHub& events,
                    DaemonControl& control, std::string home)
     : clock_(clock),
       config_(config),
@@ -40,6 +40,7 @@ Handlers::Handlers(Clock& clock, const Config& config, Sessions& sessions, Lease
       pool_(pool),
       resolver_(resolver),
       askpass_(askpass),
+      events_(events),
       control_(control),
       home_(std::move(home)) {}
 
@@ -61,6 +62,8 @@ const std::map<std::string_view, Handlers::Method>& Handlers::methods() {
         {"forward.list", &Handlers::forward_list},
         {"forward.remove", &Handlers::forward_remove},
         {"stats", &Handlers::stats},
+        {"subscribe", &Handlers::subscribe},
+        {"unsubscribe", &Handlers::unsubscribe},
         {"answer", &Handlers::answer},
         {"connect", &Handlers::connect},
         {"disconnect", &Handlers::disconnect},
@@ -88,6 +91,7 @@ asio::awaitable<Result<Json>> Handlers::handle(Request request, ClientSession& c
     }
     Call call;
     call.params = std::move(request.params);
+    call.sink = &client;
     call.caller.gone = &client.gone();
     call.caller.wants_answer = request.id.has_value();
     call.caller.gone_event = &client.gone_event();
@@ -108,6 +112,7 @@ asio::awaitable<Result<Json>> Handlers::handle(Request request, ClientSession& c
 }
 
 void Handlers::client_gone(const ClientSession& client) {
+    events_.end_all_of(client);
     leases_.end_all_of(&client);
 }
 
@@ -249,6 +254,27 @@ asio::awaitable<Result<Json>> Handlers::stats(Call call) {
     }
     result.daemon = control_.describe();
     co_return api::write(result);
+}
+
+asio::awaitable<Result<Json>> Handlers::subscribe(Call call) {
+    const auto params = api::read<api::SubscribeParams>(call.params);
+    if (!params) {
+        co_return params.error();
+    }
+    if (!call.caller.wants_answer) {
+        // Whoever is not told of the subscription does not ask for events.
+        co_return Json::object();
+    }
+    co_await sessions_.wait_for_restore(clock_.now() + kRestoreDeadline);
+    co_return written(events_.subscribe(*params, *call.sink));
+}
+
+asio::awaitable<Result<Json>> Handlers::unsubscribe(Call call) {
+    const auto params = api::read<api::UnsubscribeParams>(call.params);
+    if (!params) {
+        co_return params.error();
+    }
+    co_return written(events_.unsubscribe(*params, *call.sink));
 }
 
 asio::awaitable<Result<Json>> Handlers::connect(Call call) {

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "daemon/rpc/client_session.hpp"
+#include "daemon/rpc/events.hpp"
 #include "daemon/session/forwards.hpp"
 #include "daemon/session/leases.hpp"
 #include "daemon/session/remote_exec.hpp"
@@ -26,8 +27,8 @@ public:
 class Handlers final : public RequestHandler {
 public:
     Handlers(Clock& clock, const Config& config, Sessions& sessions, Leases& leases, RemoteExec& remote_exec,
-             Forwards& forwards, Pool& pool, IdentityResolver& resolver, AskpassRelay& askpass, DaemonControl& control,
-             std::string home);
+             Forwards& forwards, Pool& pool, IdentityResolver& resolver, AskpassRelay& askpass, EventHub& events,
+             DaemonControl& control, std::string home);
 
     asio::awaitable<Result<Json>> handle(Request request, ClientSession& client) override;
     void client_gone(const ClientSession& client) override;
@@ -36,6 +37,7 @@ private:
     struct Call {
         Json params;
         Caller caller;
+        EventSink* sink = nullptr;
     };
     using Method = asio::awaitable<Result<Json>> (Handlers::*)(Call);
     static const std::map<std::string_view, Method>& methods();
@@ -56,6 +58,8 @@ private:
     asio::awaitable<Result<Json>> forward_list(Call call);
     asio::awaitable<Result<Json>> forward_remove(Call call);
     asio::awaitable<Result<Json>> stats(Call call);
+    asio::awaitable<Result<Json>> subscribe(Call call);
+    asio::awaitable<Result<Json>> unsubscribe(Call call);
     asio::awaitable<Result<Json>> answer(Call call);
     asio::awaitable<Result<Json>> askpass(Call call);
     asio::awaitable<Result<Json>> connect(Call call);
@@ -79,6 +83,7 @@ private:
     Pool& pool_;
     IdentityResolver& resolver_;
     AskpassRelay& askpass_;
+    EventHub& events_;
     DaemonControl& control_;
     std::string home_;
 };

@@ -171,6 +171,7 @@ asio::awaitable<Result<void>> Forwards::connect(RecordPtr record, const api::For
                          [&record](const RecordPtr& other) { return other->view.id == record->view.id; }));
     // From here on nobody else gets the place where it listens.
     records_.push_back(record);
+    tell_changed(*record);
     record->hold = Hold(connection, HoldKind::Lease);
     auto want = want_of(caller, record->view.ctx, connection.key_text(), params.auth_sock, params.interactive);
     const auto ready = co_await connection.ensure_up(std::move(want));
@@ -222,6 +223,7 @@ void Forwards::restore(std::vector<StoredForward> stored) {
             record->view.server = connection->server();
         }
         records_.push_back(record);
+        tell_changed(*record);
         tasks_.spawn(record->view.id, restore_one(record));
     }
 }
@@ -278,6 +280,7 @@ asio::awaitable<void> Forwards::find_again(RecordPtr record) {
             co_return;
         }
         record->view.error = found.error().message;
+        tell_changed(*record);
         co_await record->changed.wait_until(clock_.now() + kLongestRetry);
     }
 }
@@ -353,6 +356,7 @@ asio::awaitable<Result<void>> Forwards::open(RecordPtr record, std::shared_ptr<M
     record->was_open = true;
     record->view.active = true;
     record->view.error.reset();
+    tell_changed(*record);
     co_return Result<void>();
 }
 
@@ -360,6 +364,7 @@ asio::awaitable<void> Forwards::close(RecordPtr record) {
     const auto master = record->on.lock();
     record->on.reset();
     record->view.active = false;
+    tell_changed(*record);
     if (master != nullptr && !master->dead()) {
         const Instant deadline = clock_.now() + (stopping_ ? kStopDeadline : Duration(config_.pool.health_timeout));
         (void)co_await master->close_forward(record->opened, deadline);
@@ -396,6 +401,7 @@ asio::awaitable<void> Forwards::keep(RecordPtr record) {
         Instant until = Instant::max();
         if (!record->view.active && master == nullptr) {
             record->view.error = reason_without_master(connection);
+            tell_changed(*record);
         } else if (!record->view.active) {
             if (tried.lock() != master) {
                 tried = master;
@@ -408,6 +414,7 @@ asio::awaitable<void> Forwards::keep(RecordPtr record) {
                     log_info(record->view.id, "is open again");
                 } else {
                     record->view.error = opened.error().message;
+                    tell_changed(*record);
                     log_warn(record->view.id, "is not open: " + opened.error().message);
                     retry_at = clock_.now() + pause;
                     pause = std::min(pause * 2, kLongestRetry);
@@ -493,6 +500,19 @@ void Forwards::end(Record& record) {
 
 void Forwards::forget(const RecordPtr& record) {
     std::erase(records_, record);
+    tell_changed(*record);
+}
+
+void Forwards::tell_changed(const Record& record) const {
+    if (on_changed_ && !record.view.id.empty()) {
+        on_changed_(record.view.id);
+    }
+}
+
+std::optional<api::Forward> Forwards::find(const std::string& id) const {
+    const auto found = std::find_if(records_.begin(), records_.end(),
+                                    [&id](const RecordPtr& record) { return record->view.id == id; });
+    return found == records_.end() ? std::nullopt : std::optional((*found)->view);
 }
 
 api::ForwardListResult Forwards::list(const api::ForwardListParams& params) const {

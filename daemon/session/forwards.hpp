@@ -7,7 +7,9 @@
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,10 +25,15 @@ public:
     Forwards(asio::any_io_executor executor, Clock& clock, const Config& config, Sessions& sessions, Leases& leases,
              Registry& registry);
 
+    // Told of each forward that may have changed, or that is listed or not listed any more from now on.
+    void set_on_changed(std::function<void(const std::string& id)> listener) { on_changed_ = std::move(listener); }
+
     // Answers once it forwards. Errors of a login; InvalidParams; NameTaken: something listens there already;
     // ChannelRefused: ssh or the server does not listen there.
     asio::awaitable<Result<api::ForwardResult>> add(api::ForwardAddParams params, Caller caller);
     [[nodiscard]] api::ForwardListResult list(const api::ForwardListParams& params) const;
+    // nullopt: there is none.
+    [[nodiscard]] std::optional<api::Forward> find(const std::string& id) const;
     // Answers once nobody listens for it any more. InvalidParams where there is none of that id.
     asio::awaitable<Result<api::Empty>> remove(api::ForwardRemoveParams params);
 
@@ -86,12 +93,14 @@ private:
     asio::awaitable<void> end_with_lease(RecordPtr record, Caller caller);
     static void end(Record& record);
     void forget(const RecordPtr& record);
+    void tell_changed(const Record& record) const;
 
     Clock& clock_;
     const Config& config_;
     Sessions& sessions_;
     Leases& leases_;
     Registry& registry_;
+    std::function<void(const std::string& id)> on_changed_;
     std::vector<RecordPtr> records_;  // oldest first
     bool stopping_ = false;
     TaskGroup tasks_;

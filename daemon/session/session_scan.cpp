@@ -247,6 +247,7 @@ void Sessions::adopt(Connection& connection, const tmux::PaneRow& row) {
     }
     attach_to(*record, connection);
     table_.add(record);
+    tell_changed(*record);
     registry_.put(*record, Durability::Process);
     log_info(record->view.id, "found on " + connection.key_text());
 }

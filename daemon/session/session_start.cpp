@@ -235,6 +235,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr recor
             record->connection = nullptr;
             record->view.state = api::SessionState::Lost;
             table_.remove(record->view.id);
+            tell_changed(*record);
             registry_.remove(record->view.id);
         }
         record->start_error = error;

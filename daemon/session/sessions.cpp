@@ -160,6 +160,9 @@ void Sessions::restore_session(StoredSession stored) {
             tasks_.spawn(record->view.id, reattach(record));
         }
     }
+    if (!api::ended(record->view.state)) {
+        tell_changed(*record);
+    }
     table_.add(std::move(record));
 }
 
@@ -385,6 +388,13 @@ asio::awaitable<void> Sessions::reach(RecordPtr record, ConnectionUse connection
 void Sessions::set_state(SessionRecord& record, api::SessionState state) {
     record.view.state = state;
     record.changed.notify_all();
+    tell_changed(record);
+}
+
+void Sessions::tell_changed(const SessionRecord& record) const {
+    if (on_changed_) {
+        on_changed_(record.view.id);
+    }
 }
 
 void Sessions::end(SessionRecord& record, api::SessionState state, std::optional<std::string> reason,
@@ -405,6 +415,7 @@ void Sessions::end(SessionRecord& record, api::SessionState state, std::optional
     }
     log_info(record.view.id, std::string(to_string(state)) + (record.view.reason ? ": " + *record.view.reason : ""));
     record.changed.notify_all();
+    tell_changed(record);
     record.connection = nullptr;
     // Last: it may end the connection.
     record.hold = Hold();

@@ -55,6 +55,8 @@ public:
     void set_on_doubted(std::function<void(Connection& connection, std::uint64_t generation)> listener) {
         on_doubted_ = std::move(listener);
     }
+    // Told of each session whose state may have changed, or that is known or not known any more from now on.
+    void set_on_changed(std::function<void(const std::string& id)> listener) { on_changed_ = std::move(listener); }
     // The pool's connections report to us, so it is made after us; set before the first call.
     void set_pool(Pool& pool) { pool_ = &pool; }
     // What else the registry keeps: taken from what it had, and put into it once more.
@@ -219,6 +221,7 @@ private:
     asio::awaitable<void> reach(RecordPtr record, ConnectionUse connection, Connection::Want want,
                                 std::shared_ptr<std::optional<Error>> failure);
     void set_state(SessionRecord& record, api::SessionState state);
+    void tell_changed(const SessionRecord& record) const;
     void forget_ended();
     void sweep_later(Connection& connection, const std::string& session_id, std::int64_t pane_pid);
     void begin_sweep(Connection& connection);
@@ -235,6 +238,7 @@ private:
     int restoring_ = 0;
     Event restored_;
     std::function<void(Connection& connection, std::uint64_t generation)> on_doubted_;
+    std::function<void(const std::string& id)> on_changed_;
     SessionTable table_;
     std::map<Connection*, Scan> scans_;
     std::map<std::string, Leftovers> leftovers_;             // by the server's key

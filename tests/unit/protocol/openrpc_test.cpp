@@ -44,10 +44,10 @@ TEST(OpenRpc, ListsEveryMethodOnce) {
     }
     EXPECT_EQ(names,
               (std::multiset<std::string>{
-                  "start",        "list",           "get",    "kill",     "wait",        "logs",    "forward.add",
-                  "forward.list", "forward.remove", "send",   "attach",   "acquire",     "release", "signal",
-                  "exec",         "stats",          "answer", "connect",  "disconnect",  "check",   "contexts",
-                  "ping",         "version",        "reload", "shutdown", "rpc.discover"}));
+                  "start",        "list",           "get",    "kill",     "wait",         "logs",      "forward.add",
+                  "forward.list", "forward.remove", "send",   "attach",   "acquire",      "release",   "signal",
+                  "exec",         "stats",          "answer", "connect",  "disconnect",   "check",     "contexts",
+                  "ping",         "version",        "reload", "shutdown", "rpc.discover", "subscribe", "unsubscribe"}));
 }
 
 TEST(OpenRpc, SaysItsVersionAndTheDaemons) {
