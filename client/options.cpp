@@ -14,6 +14,7 @@
 #include "client/syntax.hpp"
 #include "client/verbs.hpp"
 #include "protocol/errors.hpp"
+#include "protocol/events.hpp"
 #include "protocol/names.hpp"
 
 namespace cmssh::client {
@@ -161,7 +162,28 @@ int parse_list(CLI::App& app, GlobalOptions& global, const std::vector<std::stri
     app.add_option("--ctx", options.ctx, "Only of this context")->type_name("C");
     app.add_flag("--all", options.all, "Ended ones too");
     app.add_option("--state", options.state, "Only in this state")->type_name("STATE");
+    app.add_flag("--watch", options.watch, "Show them anew with each change, until Ctrl-C");
     return parse_words(app, words, [&] { return list(global, options); });
+}
+
+int parse_events(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    EventsOptions options;
+    std::vector<std::string> types;
+    for (const api::EventType type : api::kEventTypes) {
+        types.emplace_back(to_string(type));
+    }
+    app.add_option("--type", options.types, "Only events of this type")
+        ->type_name("T")
+        ->expected(1)
+        ->check(CLI::IsMember(types))
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    std::string known;
+    for (const std::string& type : types) {
+        known += (known.empty() ? "" : ", ") + type;
+    }
+    app.footer("Types: " + known +
+               ".\nCtrl-C ends with 0; where the daemon goes it ends with 4. --json prints one event a line.");
+    return parse_words(app, words, [&] { return events(global, options); });
 }
 
 int parse_kill(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
@@ -438,6 +460,7 @@ constexpr Verb kVerbs[] = {
     {"wait", "Wait until a session ends, and exit with its code", parse_wait},
     {"status", "The daemon, its connections and sessions in short", parse_plain<status>},
     {"stats", "Connections and what they saved", parse_plain<stats>},
+    {"events", "What happens to sessions, connections and forwards, as it happens", parse_events},
     {"contexts", "The known contexts", parse_plain<contexts>},
     {"version", "Versions of cmctl and of the daemon", parse_plain<version>},
     {"check", "Probe connections now: the master, and the way to the server", parse_check},

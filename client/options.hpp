@@ -36,7 +36,12 @@ struct StartOptions {
 struct ListOptions {
     std::optional<std::string> ctx;
     bool all = false;
+    bool watch = false;
     std::optional<std::string> state;
+};
+
+struct EventsOptions {
+    std::vector<std::string> types;  // none: all
 };
 
 struct KillOptions {

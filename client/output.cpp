@@ -56,6 +56,13 @@ std::string cut(const std::string& text, std::size_t columns) {
     return text.substr(0, end) + "…";
 }
 
+bool plain_word(const std::string& word) {
+    constexpr std::string_view kPlain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789%+,-./:=@_^";
+    return !word.empty() && word.find_first_not_of(kPlain) == std::string::npos;
+}
+
+}  // namespace
+
 std::size_t terminal_width() {
     winsize size{};
     if (::isatty(STDOUT_FILENO) == 0 || ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) {
@@ -64,12 +71,9 @@ std::size_t terminal_width() {
     return size.ws_col;
 }
 
-bool plain_word(const std::string& word) {
-    constexpr std::string_view kPlain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789%+,-./:=@_^";
-    return !word.empty() && word.find_first_not_of(kPlain) == std::string::npos;
+std::string styled(const std::string& text, Style style) {
+    return style == Style::Plain ? text : std::string(sequence_of(style)) + text + "\033[0m";
 }
-
-}  // namespace
 
 Table::Table(std::vector<std::string> header) : header_(std::move(header)) {}
 
@@ -101,8 +105,7 @@ std::string Table::render(bool color, std::size_t width) const {
             const Cell& cell = cell_at(column);
             const bool last = column + 1 == count;
             const std::string shown = last && width > at ? cut(cell.text, width - at) : cell.text;
-            const bool styled = color && cell.style != Style::Plain;
-            text += styled ? std::string(sequence_of(cell.style)) + shown + "\033[0m" : shown;
+            text += color ? styled(shown, cell.style) : shown;
             if (!last) {
                 text.append(widths[column] - columns_of(shown) + kColumnGap, ' ');
                 at += widths[column] + kColumnGap;

@@ -21,6 +21,9 @@ struct Cell {
     Style style = Style::Plain;
 };
 
+// With the colour of the style around it.
+[[nodiscard]] std::string styled(const std::string& text, Style style);
+
 // Columns as wide as their widest cell; the last one is cut at the terminal's edge.
 class Table {
 public:
@@ -38,6 +41,8 @@ private:
     std::vector<std::vector<Cell>> rows_;
 };
 
+// Of the terminal on stdout, in columns; 0: it is none, or does not tell.
+[[nodiscard]] std::size_t terminal_width();
 // By --color, NO_COLOR and whether stdout is a terminal.
 [[nodiscard]] bool use_color(const GlobalOptions& global);
 

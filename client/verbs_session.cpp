@@ -17,6 +17,7 @@
 #include "client/output.hpp"
 #include "client/patient_client.hpp"
 #include "client/prompt.hpp"
+#include "client/session_table.hpp"
 #include "client/terminal.hpp"
 #include "client/verbs.hpp"
 #include "protocol/names.hpp"
@@ -343,37 +344,22 @@ int wait(const GlobalOptions& global, const std::string& session) {
 }
 
 int list(const GlobalOptions& global, const ListOptions& options) {
-    Json params = {{"all", options.all}};
-    if (options.ctx) {
-        params["ctx"] = *options.ctx;
+    if (options.watch) {
+        return watch_list(global, options);
     }
-    if (options.state) {
-        params["state"] = *options.state;
-    }
-    const auto outcome = call<api::ListResult>(global, "list", std::move(params));
+    const auto outcome = call<api::ListResult>(global, "list", list_params(options));
     if (const auto code = print_outcome(global, outcome)) {
         return *code;
     }
-    const auto& reply = std::get<Reply<api::ListResult>>(outcome);
-    Table table({"ID", "NAME", "CTX", "SERVER", "STATE", "AGE", "COMMAND"});
-    for (const api::Session& session : reply.value.sessions) {
-        if (global.quiet) {
+    const auto& sessions = std::get<Reply<api::ListResult>>(outcome).value.sessions;
+    if (global.quiet) {
+        for (const api::Session& session : sessions) {
             print_line(session.id);
-            continue;
         }
-        table.add({{session.id},
-                   {session.name == session.id ? "-" : session.name},
-                   {session.ctx},
-                   {session.server.key},
-                   {state_text(session), style_of(session.state)},
-                   {age_text(session.created_at)},
-                   {command_text(session.command)}});
-    }
-    if (!table.empty()) {
-        table.print(global);
-    } else if (!global.quiet && ::isatty(STDERR_FILENO) != 0) {
-        const std::string where = options.ctx ? " of " + printable(*options.ctx) : "";
-        std::fprintf(stderr, "no sessions%s%s\n", where.c_str(), options.all ? "" : " that have not ended");
+    } else if (!sessions.empty()) {
+        session_table(sessions).print(global);
+    } else if (::isatty(STDERR_FILENO) != 0) {
+        std::fprintf(stderr, "%s\n", no_sessions_text(options).c_str());
     }
     return exit_code::kOk;
 }
