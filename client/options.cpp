@@ -460,6 +460,7 @@ constexpr Verb kVerbs[] = {
     {"wait", "Wait until a session ends, and exit with its code", parse_wait},
     {"status", "The daemon, its connections and sessions in short", parse_plain<status>},
     {"stats", "Connections and what they saved", parse_plain<stats>},
+    {"top", "Connections and sessions on the whole screen, as they are now", parse_plain<top>},
     {"events", "What happens to sessions, connections and forwards, as it happens", parse_events},
     {"contexts", "The known contexts", parse_plain<contexts>},
     {"version", "Versions of cmctl and of the daemon", parse_plain<version>},

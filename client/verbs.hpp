@@ -9,6 +9,7 @@ int start(const GlobalOptions& global, StartOptions options);
 int wait(const GlobalOptions& global, const std::string& session);
 int list(const GlobalOptions& global, const ListOptions& options);
 int watch_list(const GlobalOptions& global, const ListOptions& options);
+int top(const GlobalOptions& global);
 int events(const GlobalOptions& global, const EventsOptions& options);
 int kill(const GlobalOptions& global, const KillOptions& options);
 int logs(const GlobalOptions& global, const LogsOptions& options);
