@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "client/call.hpp"
+#include "client/host.hpp"
 #include "client/interrupt.hpp"
 #include "client/login_call.hpp"
 #include "client/output.hpp"
@@ -402,9 +403,30 @@ int lines_of_screen() {
     return (known ? size.ws_row : kUsual) - kOwnLines;
 }
 
+// The way to the daemon stays open meanwhile, and tells how the session ended.
+int attach_started_there(const GlobalOptions& global, RpcClient& client, const std::string& session) {
+    GlobalOptions silent = global;
+    silent.quiet = true;
+    silent.timeout.reset();
+    const int code = run_there(silent, {"attach", session}, HostTerminal::Ours);
+    const auto found = call<api::SessionResult>(client, "get", {{"session", session}}, std::nullopt);
+    const auto* reply = std::get_if<Reply<api::SessionResult>>(&found);
+    if (reply == nullptr || !api::ended(reply->value.session.state)) {
+        return code;
+    }
+    print_log(client, reply->value.session, code == exit_code::kOk ? std::optional(lines_of_screen()) : std::nullopt);
+    if (!global.quiet) {
+        std::fprintf(stderr, "%s: %s\n", session.c_str(), printable(state_text(reply->value.session)).c_str());
+    }
+    return exit_code_of(reply->value.session);
+}
+
 }  // namespace
 
 int attach_started(const GlobalOptions& global, RpcClient client, const std::string& session) {
+    if (global.host) {
+        return attach_started_there(global, client, session);
+    }
     Attachment attachment(global, session, Typing::Arrives);
     attachment.use(std::move(client));
     const AttachEnd end = attachment.run();
@@ -429,6 +451,13 @@ int attach(const GlobalOptions& global, const AttachOptions& options) {
             "hint: cmctl logs S and cmctl send S need none\n",
             stderr);
         return exit_code::kUsage;
+    }
+    if (global.host) {
+        std::vector<std::string> words = {"attach", options.session};
+        if (options.read_only) {
+            words.emplace_back("--read-only");
+        }
+        return run_there(global, std::move(words), HostTerminal::Ours);
     }
     guard_terminal();
     catch_interrupts();

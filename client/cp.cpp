@@ -20,6 +20,7 @@ extern "C" {
 #include "client/call.hpp"
 #include "client/copy_size.hpp"
 #include "client/cp_operand.hpp"
+#include "client/host.hpp"
 #include "client/interrupt.hpp"
 #include "client/login_call.hpp"
 #include "client/output.hpp"
@@ -216,6 +217,10 @@ Json acquire_params(const std::string& ctx) {
 }  // namespace
 
 int cp(const GlobalOptions& global, const CpOptions& options) {
+    if (global.host) {
+        return not_with_host(global, "cp",
+                             "scp the files there first, then " + ssh_text(*global.host) + " cmctl cp FILE CTX:");
+    }
     std::vector<CpOperand> operands;
     for (const std::string& text : options.paths) {
         operands.push_back(parse_cp_operand(text));

@@ -11,6 +11,7 @@
 
 #include "client/call.hpp"
 #include "client/given_context.hpp"
+#include "client/host.hpp"
 #include "client/interrupt.hpp"
 #include "client/login_call.hpp"
 #include "client/mux_session.hpp"
@@ -246,6 +247,19 @@ CallError not_opened(Error error, const api::AcquireResult& lease, bool in_time)
     return failure;
 }
 
+int exec_there(const GlobalOptions& global, const ExecOptions& options, bool terminal) {
+    std::vector<std::string> words = {"exec"};
+    if (options.ctx) {
+        words.insert(words.end(), {"--ctx", *options.ctx});
+    }
+    if (terminal) {
+        words.emplace_back("-t");
+    }
+    words.emplace_back("--");
+    words.insert(words.end(), options.command.begin(), options.command.end());
+    return run_there(global, std::move(words), terminal ? HostTerminal::Ours : HostTerminal::None, true);
+}
+
 }  // namespace
 
 int exec(const GlobalOptions& global, ExecOptions options) {
@@ -259,6 +273,9 @@ int exec(const GlobalOptions& global, ExecOptions options) {
     }
     if (!options.ctx) {
         options.ctx = environment_value("CMSSH_CTX");
+    }
+    if (global.host) {
+        return exec_there(global, options, terminal);
     }
     const auto deadline = deadline_of(global);
     if (!is_ignored(SIGINT)) {

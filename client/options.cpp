@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "client/completion_scripts.hpp"
+#include "client/given_context.hpp"
 #include "client/syntax.hpp"
 #include "client/verbs.hpp"
 #include "protocol/errors.hpp"
@@ -38,6 +39,12 @@ void add_global_options(CLI::App& app, GlobalOptions& global) {
         ->group("Everywhere");
     app.add_flag("--no-spawn", global.no_spawn, "Do not start a daemon")->group("Everywhere");
     app.add_option_function<std::string>(
+           "--host",
+           [&global](const std::string& host) { global.host = host.empty() ? std::nullopt : std::optional(host); },
+           "The daemon of another machine, reached with ssh; empty: of this one, whatever CMSSH_HOST says")
+        ->type_name("ssh://[USER@]MACHINE[:PORT]")
+        ->group("Everywhere");
+    app.add_option_function<std::string>(
            "--timeout", [&global](const std::string& text) { global.timeout = duration_of(text); }, "Give up after D")
         ->type_name("D")
         ->group("Everywhere");
@@ -64,8 +71,8 @@ struct StartLine {
 };
 
 bool takes_value(const std::string& option) {
-    static constexpr const char* kOptions[] = {"--ctx",    "--name",    "--cwd",    "--env",  "--key",
-                                               "--socket", "--timeout", "--config", "--color"};
+    static constexpr const char* kOptions[] = {"--ctx",    "--name",    "--cwd",    "--env",   "--key",
+                                               "--socket", "--timeout", "--config", "--color", "--host"};
     return std::any_of(std::begin(kOptions), std::end(kOptions), [&option](const char* it) { return option == it; });
 }
 
@@ -474,6 +481,7 @@ constexpr Verb kVerbs[] = {
     {"__complete", "", parse_complete},
     {"daemon", "Start, stop, look at or reload the daemon", parse_daemon},
     {"rpc", "Call a method of the API", parse_rpc},
+    {"proxy", "The daemon's socket as standard input and output", parse_plain<proxy>},
 };
 
 const Verb* find_verb(std::string_view name) {
@@ -563,6 +571,11 @@ int run_verb(int argc, char** argv) {
     CLI::App app;
     define_top(app, global);
     const int at = verb_place(argc, argv);
+    const Verb* const wanted = at < argc ? find_verb(argv[at]) : nullptr;
+    // What other machines, and the ssh of this one, run is for this machine's daemon.
+    if (wanted == nullptr || (wanted->parse != parse_plain<proxy> && wanted->parse != parse_ssh_lease)) {
+        global.host = environment_value("CMSSH_HOST");
+    }
     std::vector<std::string> before(argv + 1, argv + at);
     std::reverse(before.begin(), before.end());
     try {
@@ -585,15 +598,14 @@ int run_verb(int argc, char** argv) {
     if (at == argc) {
         return status(global);
     }
-    const Verb* verb = find_verb(argv[at]);
-    if (verb == nullptr) {
+    if (wanted == nullptr) {
         std::fprintf(stderr, "cmctl: there is no verb %s\nhint: cmctl --help\n",
                      printable("'" + std::string(argv[at]) + "'").c_str());
         return exit_code::kUsage;
     }
-    CLI::App verb_app{verb->text, std::string("cmctl ") + verb->name};
+    CLI::App verb_app{wanted->text, std::string("cmctl ") + wanted->name};
     add_global_options(verb_app, global);
-    return verb->parse(verb_app, global, std::vector<std::string>(argv + at + 1, argv + argc));
+    return wanted->parse(verb_app, global, std::vector<std::string>(argv + at + 1, argv + argc));
 }
 
 }  // namespace

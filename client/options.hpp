@@ -16,6 +16,7 @@ struct GlobalOptions {
     std::optional<std::string> socket;
     std::optional<std::string> config;  // for a daemon that is spawned
     bool no_spawn = false;
+    std::optional<std::string> host;  // of the daemon that is meant, as given; nullopt: this machine
     std::optional<std::chrono::milliseconds> timeout;
     bool json = false;
     bool quiet = false;

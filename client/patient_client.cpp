@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "client/interrupt.hpp"
+#include "protocol/names.hpp"
 
 namespace cmssh::client {
 namespace {
@@ -15,6 +16,17 @@ constexpr auto kNextDaemon = std::chrono::seconds(30);
 constexpr int kPauseMilliseconds = 50;
 
 }  // namespace
+
+void PatientClient::tell_loss(const CallError& failure) const {
+    if (global_.quiet) {
+        return;
+    }
+    if (global_.host && failure.exit_code == exit_code::kUnreachable) {
+        std::fprintf(stderr, "cmctl: the ssh to %s was cut, connecting again\n", printable(*global_.host).c_str());
+    } else {
+        std::fputs("cmctl: the daemon is gone, waiting for the next one\n", stderr);
+    }
+}
 
 std::optional<CallError> PatientClient::connect() {
     for (;;) {
@@ -61,9 +73,7 @@ std::variant<Json, CallError> PatientClient::call_json(std::string_view method, 
         const Instant now = std::chrono::steady_clock::now();
         if (!lost_at_) {
             lost_at_ = now;
-            if (!global_.quiet) {
-                std::fputs("cmctl: the daemon is gone, waiting for the next one\n", stderr);
-            }
+            tell_loss(*failure);
         } else if (now >= *lost_at_ + kNextDaemon) {
             return answer;
         }

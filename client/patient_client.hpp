@@ -36,6 +36,7 @@ private:
     std::variant<Json, CallError> call_json(std::string_view method, const std::function<Json()>& params,
                                             std::optional<Instant> deadline);
     std::optional<CallError> connect();
+    void tell_loss(const CallError& failure) const;
 
     const GlobalOptions& global_;
     std::optional<Instant> deadline_;

@@ -23,6 +23,7 @@
 
 #include "client/call.hpp"
 #include "client/given_context.hpp"
+#include "client/host.hpp"
 #include "client/output.hpp"
 #include "client/ssh_command_line.hpp"
 #include "client/verbs.hpp"
@@ -296,6 +297,11 @@ int ssh_lease(const GlobalOptions& global, const std::string& directory) {
 }
 
 int ssh_config(const GlobalOptions& global) {
+    if (global.host) {
+        return not_with_host(global, "ssh-config",
+                             "cmctl --host '' ssh-config for the ssh of this machine, " + ssh_text(*global.host) +
+                                 " cmctl ssh-config for that of the other");
+    }
     const PathEnvironment environment = process_environment();
     const std::string directory = runtime_dir(environment) + "/ssh";
     const std::string socket = socket_path(environment, global.socket);

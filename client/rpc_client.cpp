@@ -12,6 +12,8 @@
 #include <cstring>
 #include <limits>
 
+#include "client/given_context.hpp"
+#include "client/host_link.hpp"
 #include "client/interrupt.hpp"
 #include "client/spawn_daemon.hpp"
 #include "protocol/methods.hpp"
@@ -26,6 +28,8 @@ constexpr auto kAnswerDeadline = std::chrono::seconds(5);
 // One that stops holds its lock a moment longer than its socket.
 constexpr auto kEndingDaemon = std::chrono::seconds(2);
 constexpr int kEndingDaemonPauseMilliseconds = 50;
+// ssh may have to ask the person first; sshd gives them two minutes, too.
+constexpr auto kLoginDeadline = std::chrono::minutes(2);
 constexpr std::size_t kReadSize = 64 * 1024;
 constexpr int kIdleMilliseconds = 200;
 
@@ -105,7 +109,55 @@ std::optional<std::variant<RpcClient, CallError>> RpcClient::connect_running(con
     return Outcome(RpcClient(std::move(fd)));
 }
 
+// Nothing else is said, and nobody else asks, until the daemon there has answered: the terminal is ssh's until then.
+std::variant<RpcClient, CallError> RpcClient::connect_to_host(const GlobalOptions& global,
+                                                              std::optional<Instant> deadline) {
+    auto opened = HostLink::open(global);
+    if (auto* failure = std::get_if<CallError>(&opened)) {
+        return std::move(*failure);
+    }
+    auto& [link, fd] = std::get<HostLink::Opened>(opened);
+    RpcClient client(std::move(fd));
+    client.link_ = std::move(link);
+    const Instant latest = std::chrono::steady_clock::now() + kLoginDeadline;
+    if (auto failure = client.greet(deadline ? std::min(*deadline, latest) : latest)) {
+        return std::move(*failure);
+    }
+    client.link_->is_through();
+    return client;
+}
+
+std::optional<CallError> RpcClient::greet(std::optional<Instant> deadline) {
+    link_->set_waiting(true);
+    const int id = next_id_++;
+    if (auto failure = send(frame(dump_json(make_request(id, "version", Json::object())), Framing::Line), deadline)) {
+        return failure;
+    }
+    auto received = receive(deadline);
+    if (auto* failure = std::get_if<CallError>(&received)) {
+        return std::move(*failure);
+    }
+    link_->set_waiting(false);
+    if (auto failure = check_version(std::get<Json>(received))) {
+        failure->error.hint = "install the same version of cmssh on both machines";
+        return failure;
+    }
+    version_known_ = true;
+    return std::nullopt;
+}
+
+CallError RpcClient::lost() const {
+    return link_ ? link_->why_lost() : lost_daemon();
+}
+
+CallError RpcClient::not_a_daemon() const {
+    return link_ ? link_->not_a_daemon() : no_daemon("what listens on the socket is no cmsshd", "cmctl daemon status");
+}
+
 std::variant<RpcClient, CallError> RpcClient::connect(const GlobalOptions& global, std::optional<Instant> deadline) {
+    if (global.host) {
+        return connect_to_host(global, deadline);
+    }
     const auto environment = process_environment();
     const std::string path = socket_path(environment, global.socket);
     if (auto running = connect_running(path, deadline)) {
@@ -145,14 +197,20 @@ std::optional<CallError> RpcClient::wait_for(short events, std::optional<Instant
         const int terminal = questioner_ ? questioner_->fd() : -1;
         // Also for a Ctrl-C that came right before poll().
         const bool ticks = (idle_ || terminal >= 0) && (timeout < 0 || timeout > kIdleMilliseconds);
-        std::array<pollfd, 2> waited{pollfd{.fd = fd_.get(), .events = events, .revents = 0},
-                                     pollfd{.fd = terminal, .events = POLLIN, .revents = 0}};  // -1: passed over
+        std::array<pollfd, 3> waited{pollfd{.fd = fd_.get(), .events = events, .revents = 0},
+                                     pollfd{.fd = terminal, .events = POLLIN, .revents = 0},  // -1: passed over
+                                     pollfd{.fd = link_ ? link_->errors_fd() : -1, .events = POLLIN, .revents = 0}};
         const int ready = ::poll(waited.data(), waited.size(), ticks ? kIdleMilliseconds : timeout);
+        if (ready > 0 && waited[2].revents != 0) {
+            link_->relay_errors();
+        }
         if (ready > 0 && waited[0].revents != 0) {
             return std::nullopt;
         }
-        if (ready > 0) {
+        if (ready > 0 && waited[1].revents != 0) {
             questioner_->read_input(*this);
+        }
+        if (ready > 0) {
             continue;
         }
         if (ready == 0 && ticks) {
@@ -179,32 +237,39 @@ std::optional<CallError> RpcClient::send(std::string bytes, std::optional<Instan
                 return failure;
             }
         } else if (errno != EINTR) {
-            return lost_daemon();
+            return lost();
         }
     }
     return std::nullopt;
 }
 
+std::optional<std::variant<Json, CallError>> RpcClient::next_message() {
+    auto message = reader_.next();
+    if (!message) {
+        return not_a_daemon();
+    }
+    if (!*message) {
+        return std::nullopt;
+    }
+    auto json = parse_json(**message);
+    if (!json || !json->is_object()) {
+        return not_a_daemon();
+    }
+    return std::move(*json);
+}
+
 std::variant<Json, CallError> RpcClient::receive(std::optional<Instant> deadline) {
     std::string bytes(kReadSize, '\0');
     for (;;) {
-        auto message = reader_.next();
-        if (!message) {
-            return no_daemon("what listens on the socket is no cmsshd", "cmctl daemon status");
-        }
-        if (*message) {
-            auto json = parse_json(**message);
-            if (!json || !json->is_object()) {
-                return no_daemon("what listens on the socket is no cmsshd", "cmctl daemon status");
-            }
-            return std::move(*json);
+        if (auto message = next_message()) {
+            return std::move(*message);
         }
         if (auto failure = wait_for(POLLIN, deadline)) {
             return std::move(*failure);
         }
         const ssize_t count = ::recv(fd_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
         if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) {
-            return lost_daemon();
+            return lost();
         }
         if (count > 0) {
             reader_.feed(std::string_view(bytes.data(), static_cast<std::size_t>(count)));
@@ -238,13 +303,13 @@ std::optional<CallError> RpcClient::receive_notifications() {
     std::string bytes(kReadSize, '\0');
     const ssize_t count = ::recv(fd_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
     if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) {
-        return lost_daemon();
+        return lost();
     }
     reader_.feed(std::string_view(bytes.data(), static_cast<std::size_t>(std::max<ssize_t>(count, 0))));
     for (;;) {
         auto message = reader_.next();
         if (!message) {
-            return lost_daemon();
+            return not_a_daemon();
         }
         if (!*message) {
             return std::nullopt;
@@ -276,26 +341,70 @@ std::optional<CallError> RpcClient::check_version(const Json& reply) const {
 
 std::variant<Json, CallError> RpcClient::call(std::string_view method, Json params, std::optional<Instant> deadline,
                                               const Progress& progress) {
+    if (link_) {
+        link_->set_waiting(true);
+        // A path of this machine means nothing there.
+        if (const auto agent = environment_value("SSH_AUTH_SOCK");
+            agent && params.value("auth_sock", Json()) == *agent) {
+            params.erase("auth_sock");
+        }
+    }
     auto outcome = exchange(method, std::move(params), deadline, progress);
     if (questioner_) {
         questioner_->stop(*this);
     }
+    const auto* failure = std::get_if<CallError>(&outcome);
+    const bool given_up = failure != nullptr &&
+                          (failure->exit_code == exit_code::kInterrupted || failure->exit_code == exit_code::kTimeout);
+    if (link_ && !given_up) {
+        link_->set_waiting(false);
+    }
     return outcome;
+}
+
+std::optional<CallError> RpcClient::begin(std::string_view method, Json params, std::optional<Instant> deadline) {
+    version_id_ = version_known_ ? 0 : next_id_++;
+    call_id_ = next_id_++;
+    std::string bytes;
+    if (version_id_ != 0) {
+        // Along with the request: no round trip of its own.
+        bytes = frame(dump_json(make_request(version_id_, "version", Json::object())), Framing::Line);
+    }
+    bytes += frame(dump_json(make_request(call_id_, method, std::move(params))), Framing::Line);
+    return send(std::move(bytes), deadline);
+}
+
+std::optional<std::variant<Json, CallError>> RpcClient::take(Json message, const Progress& progress) {
+    if (message.contains("method")) {
+        hear(message, progress);
+        return std::nullopt;
+    }
+    const Json reply_id = message.value("id", Json());
+    if (version_id_ != 0 && reply_id == version_id_) {
+        if (auto failure = check_version(message)) {
+            return std::move(*failure);
+        }
+        version_known_ = true;
+        return std::nullopt;
+    }
+    if (const auto error = message.find("error");
+        error != message.end() && (reply_id == call_id_ || reply_id.is_null())) {
+        CallError failed;
+        failed.error = error_from_json(*error);
+        failed.exit_code = error_info(failed.error.kind).exit_code;
+        return failed;
+    }
+    if (reply_id == call_id_ && message.contains("result")) {
+        return std::move(message["result"]);
+    }
+    return std::nullopt;
 }
 
 std::variant<Json, CallError> RpcClient::exchange(std::string_view method, Json params, std::optional<Instant> deadline,
                                                   const Progress& progress) {
-    const int version_id = version_known_ ? 0 : next_id_++;
-    const int id = next_id_++;
-    std::string bytes;
-    if (version_id != 0) {
-        // Along with the request: no round trip of its own.
-        bytes = frame(dump_json(make_request(version_id, "version", Json::object())), Framing::Line);
-    }
-    bytes += frame(dump_json(make_request(id, method, std::move(params))), Framing::Line);
     const Instant answer_by = std::chrono::steady_clock::now() + kAnswerDeadline;
     const auto first_deadline = deadline && *deadline < answer_by ? deadline : std::optional(answer_by);
-    if (auto failure = send(std::move(bytes), first_deadline)) {
+    if (auto failure = begin(method, std::move(params), first_deadline)) {
         return std::move(*failure);
     }
     for (;;) {
@@ -306,30 +415,33 @@ std::variant<Json, CallError> RpcClient::exchange(std::string_view method, Json 
             }
             return std::move(*failure);
         }
-        Json& message = std::get<Json>(received);
-        if (message.contains("method")) {
-            hear(message, progress);
-            continue;
-        }
-        const Json reply_id = message.value("id", Json());
-        if (version_id != 0 && reply_id == version_id) {
-            if (auto failure = check_version(message)) {
-                return std::move(*failure);
-            }
-            version_known_ = true;
-            continue;
-        }
-        if (const auto error = message.find("error");
-            error != message.end() && (reply_id == id || reply_id.is_null())) {
-            CallError failed;
-            failed.error = error_from_json(*error);
-            failed.exit_code = error_info(failed.error.kind).exit_code;
-            return failed;
-        }
-        if (reply_id == id && message.contains("result")) {
-            return std::move(message["result"]);
+        if (auto answer = take(std::move(std::get<Json>(received)), progress)) {
+            return std::move(*answer);
         }
     }
+}
+
+std::optional<CallError> RpcClient::begin_call(std::string_view method, Json params, Progress progress) {
+    progress_ = std::move(progress);
+    return begin(method, std::move(params), std::chrono::steady_clock::now() + kAnswerDeadline);
+}
+
+std::optional<std::variant<Json, CallError>> RpcClient::continue_call() {
+    std::string bytes(kReadSize, '\0');
+    const ssize_t count = ::recv(fd_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+    if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) {
+        return lost();
+    }
+    reader_.feed(std::string_view(bytes.data(), static_cast<std::size_t>(std::max<ssize_t>(count, 0))));
+    while (auto message = next_message()) {
+        if (auto* failure = std::get_if<CallError>(&*message)) {
+            return std::move(*failure);
+        }
+        if (auto answer = take(std::move(std::get<Json>(*message)), progress_)) {
+            return answer;
+        }
+    }
+    return std::nullopt;
 }
 
 }  // namespace cmssh::client

@@ -28,6 +28,7 @@ struct CallError {
 // Ctrl-C.
 [[nodiscard]] CallError interrupted_call();
 
+class HostLink;
 class RpcClient;
 
 // Puts ssh's questions to a person while a call waits (client/prompt.hpp). Nothing else is drawn meanwhile.
@@ -45,7 +46,7 @@ public:
 
 class RpcClient {
 public:
-    // Connects, and starts the daemon where nobody listens and that is allowed.
+    // Connects, and starts the daemon where nobody listens and that is allowed: of the machine that is meant.
     [[nodiscard]] static std::variant<RpcClient, CallError> connect(const GlobalOptions& global,
                                                                     std::optional<Instant> deadline);
     // Connects to a daemon that runs; nullopt: none does.
@@ -74,10 +75,24 @@ public:
     [[nodiscard]] std::variant<Json, CallError> call(std::string_view method, Json params,
                                                      std::optional<Instant> deadline, const Progress& progress = {});
 
+    // For who waits for several clients at once: a call whose answer continue_call() gives once it has come. fd() is to
+    // be polled meanwhile. One at a time, and none of the others beside it.
+    [[nodiscard]] std::optional<CallError> begin_call(std::string_view method, Json params, Progress progress);
+    [[nodiscard]] std::optional<std::variant<Json, CallError>> continue_call();
+
 private:
     explicit RpcClient(UniqueFd fd);
+    [[nodiscard]] static std::variant<RpcClient, CallError> connect_to_host(const GlobalOptions& global,
+                                                                            std::optional<Instant> deadline);
+    std::optional<CallError> greet(std::optional<Instant> deadline);
+    [[nodiscard]] CallError lost() const;
+    [[nodiscard]] CallError not_a_daemon() const;
     std::variant<Json, CallError> exchange(std::string_view method, Json params, std::optional<Instant> deadline,
                                            const Progress& progress);
+    std::optional<CallError> begin(std::string_view method, Json params, std::optional<Instant> deadline);
+    // nullopt: that was not yet the answer.
+    std::optional<std::variant<Json, CallError>> take(Json message, const Progress& progress);
+    std::optional<std::variant<Json, CallError>> next_message();
     std::optional<CallError> send(std::string bytes, std::optional<Instant> deadline);
     std::variant<Json, CallError> receive(std::optional<Instant> deadline);
     void hear(const Json& notification, const Progress& progress);
@@ -85,6 +100,7 @@ private:
 
     std::optional<CallError> wait_for(short events, std::optional<Instant> deadline);
 
+    std::shared_ptr<HostLink> link_;  // to another machine's daemon; shared, for its type is not known here
     UniqueFd fd_;
     FrameReader reader_;
     std::function<void()> idle_;
@@ -92,6 +108,9 @@ private:
     std::shared_ptr<Questioner> questioner_;  // shared, so that a client can be moved while it asks
     bool version_known_ = false;
     int next_id_ = 1;
+    int version_id_ = 0;  // of the call under way; 0: the version was known before
+    int call_id_ = 0;
+    Progress progress_;  // of begin_call()
 };
 
 // --timeout as a point in time.

@@ -40,5 +40,6 @@ int daemon_reload(const GlobalOptions& global);
 int complete(const std::vector<std::string>& words);
 int rpc(const GlobalOptions& global, const RpcOptions& options);
 int version(const GlobalOptions& global);
+int proxy(const GlobalOptions& global);
 
 }  // namespace cmssh::client

@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "client/call.hpp"
+#include "client/host.hpp"
 #include "client/interrupt.hpp"
 #include "client/output.hpp"
 #include "client/verbs.hpp"
@@ -45,6 +46,16 @@ bool wait_for_exit(int pidfd, Instant deadline) {
     }
 }
 
+// nullopt: no daemon runs.
+std::optional<std::variant<RpcClient, CallError>> connect_where_it_runs(const GlobalOptions& global) {
+    if (!global.host) {
+        return RpcClient::connect_running(own_socket_path(global), deadline_of(global));
+    }
+    GlobalOptions running_only = global;
+    running_only.no_spawn = true;
+    return RpcClient::connect(running_only, deadline_of(global));
+}
+
 std::string read_standard_input() {
     std::string text;
     std::array<char, 64 * 1024> buffer{};
@@ -57,6 +68,9 @@ std::string read_standard_input() {
 }  // namespace
 
 int daemon_start(const GlobalOptions& global) {
+    if (global.host) {
+        return run_there(global, {"daemon", "start"}, HostTerminal::None);
+    }
     const auto outcome = call<api::VersionResult>(global, "version", Json::object());
     if (const auto* failure = std::get_if<CallError>(&outcome)) {
         return print_error(global, *failure);
@@ -65,6 +79,9 @@ int daemon_start(const GlobalOptions& global) {
 }
 
 int daemon_stop(const GlobalOptions& global) {
+    if (global.host) {
+        return run_there(global, {"daemon", "stop"}, HostTerminal::None);
+    }
     auto running = RpcClient::connect_running(own_socket_path(global), deadline_of(global));
     if (!running) {
         return exit_code::kOk;
@@ -101,6 +118,9 @@ int daemon_stop(const GlobalOptions& global) {
 }
 
 int daemon_status(const GlobalOptions& global) {
+    if (global.host) {
+        return run_there(global, {"daemon", "status"}, HostTerminal::None);
+    }
     if (!RpcClient::connect_running(own_socket_path(global), deadline_of(global))) {
         return not_running(global);
     }
@@ -108,6 +128,9 @@ int daemon_status(const GlobalOptions& global) {
 }
 
 int daemon_reload(const GlobalOptions& global) {
+    if (global.host) {
+        return run_there(global, {"daemon", "reload"}, HostTerminal::None);
+    }
     auto running = RpcClient::connect_running(own_socket_path(global), deadline_of(global));
     if (!running) {
         return not_running(global);
@@ -152,7 +175,7 @@ int rpc(const GlobalOptions& global, const RpcOptions& options) {
 int version(const GlobalOptions& global) {
     Json json = {{"cmctl", CMSSH_VERSION}, {"version", nullptr}};
     std::string daemon = "does not run";
-    if (auto running = RpcClient::connect_running(own_socket_path(global), deadline_of(global))) {
+    if (auto running = connect_where_it_runs(global)) {
         auto* client = std::get_if<RpcClient>(&*running);
         if (client == nullptr) {
             return print_error(global, std::get<CallError>(*running));
