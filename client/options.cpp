@@ -441,6 +441,18 @@ int parse_complete(CLI::App&, GlobalOptions&, const std::vector<std::string>& wo
     return complete(words);
 }
 
+int parse_stats(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
+    bool prometheus = false;
+    app.add_flag("--openmetrics", prometheus, "As Prometheus reads it, also by node_exporter's textfile collector");
+    return parse_words(app, words, [&] {
+        if (prometheus && global.json) {
+            std::fputs("cmctl: stats: --openmetrics and --json exclude each other\nhint: cmctl stats --help\n", stderr);
+            return exit_code::kUsage;
+        }
+        return prometheus ? stats_openmetrics(global) : stats(global);
+    });
+}
+
 template <int (*verb)(const GlobalOptions&)>
 int parse_plain(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
     return parse_words(app, words, [&global] { return verb(global); });
@@ -466,7 +478,7 @@ constexpr Verb kVerbs[] = {
     {"forward", "Forward ports and sockets: add, list, rm", parse_forward_verb},
     {"wait", "Wait until a session ends, and exit with its code", parse_wait},
     {"status", "The daemon, its connections and sessions in short", parse_plain<status>},
-    {"stats", "Connections and what they saved", parse_plain<stats>},
+    {"stats", "Connections and what they saved", parse_stats},
     {"top", "Connections and sessions on the whole screen, as they are now", parse_plain<top>},
     {"events", "What happens to sessions, connections and forwards, as it happens", parse_events},
     {"contexts", "The known contexts", parse_plain<contexts>},

@@ -21,6 +21,7 @@ int forward(const GlobalOptions& global, const ForwardOptions& options);
 int cp(const GlobalOptions& global, const CpOptions& options);
 
 int stats(const GlobalOptions& global);
+int stats_openmetrics(const GlobalOptions& global);
 int status(const GlobalOptions& global);
 int check(const GlobalOptions& global, const std::optional<std::string>& ctx);
 int doctor(const GlobalOptions& global, const std::optional<std::string>& ctx);
