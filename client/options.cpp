@@ -493,6 +493,7 @@ constexpr Verb kVerbs[] = {
     {"__complete", "", parse_complete},
     {"daemon", "Start, stop, look at or reload the daemon", parse_daemon},
     {"rpc", "Call a method of the API", parse_rpc},
+    {"mcp", "The sessions as tools of a coding agent: a Model Context Protocol server", parse_plain<mcp_server>},
     {"proxy", "The daemon's socket as standard input and output", parse_plain<proxy>},
 };
 

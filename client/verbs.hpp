@@ -42,5 +42,6 @@ int complete(const std::vector<std::string>& words);
 int rpc(const GlobalOptions& global, const RpcOptions& options);
 int version(const GlobalOptions& global);
 int proxy(const GlobalOptions& global);
+int mcp_server(const GlobalOptions& global);
 
 }  // namespace cmssh::client
