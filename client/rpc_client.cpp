@@ -43,9 +43,10 @@ CallError lost_daemon() {
     return no_daemon("the daemon closed the connection before it answered", "cmctl daemon status", true);
 }
 
-CallError no_answer_in_time() {
+// waits_for: what the daemon said that it does, or empty.
+CallError no_answer_in_time(const std::string& waits_for = {}) {
     return CallError{.error = {.kind = ErrorKind::Timeout,
-                               .message = "no answer in time",
+                               .message = "no answer in time" + (waits_for.empty() ? "" : ": " + waits_for),
                                .hint = "give a longer --timeout, or look at cmctl daemon status"},
                      .exit_code = exit_code::kTimeout};
 }
@@ -218,7 +219,7 @@ std::optional<CallError> RpcClient::wait_for(short events, std::optional<Instant
                 idle_();
             }
         } else if (ready == 0) {
-            return no_answer_in_time();
+            return no_answer_in_time(waits_for_);
         }
         if (interrupted() || (ready < 0 && errno != EINTR)) {
             return interrupted_call();
@@ -284,11 +285,17 @@ void RpcClient::hear(const Json& notification, const Progress& progress) {
         return;
     }
     const auto& name = method->get_ref<const std::string&>();
-    if (name == "progress" && progress) {
-        progress(*params);
+    if (name == "progress") {
+        if (auto told = api::read<api::Progress>(*params)) {
+            std::replace(told->phase.begin(), told->phase.end(), '_', ' ');
+            waits_for_ = printable(told->ctx + ": " + told->phase + " (" + told->server + ')');
+        }
+        if (progress) {
+            progress(*params);
+        }
     } else if (name == "prompt" && questioner_) {
         questioner_->ask(*this, *params);
-    } else if (name != "progress" && listener_) {
+    } else if (listener_) {
         listener_(name, *params);
     }
 }
@@ -341,6 +348,7 @@ std::optional<CallError> RpcClient::check_version(const Json& reply) const {
 
 std::variant<Json, CallError> RpcClient::call(std::string_view method, Json params, std::optional<Instant> deadline,
                                               const Progress& progress) {
+    waits_for_.clear();
     if (link_) {
         link_->set_waiting(true);
         // A path of this machine means nothing there.

@@ -20,16 +20,17 @@ class Reader {
 public:
     explicit Reader(const std::vector<std::string>& words) : words_(words) {}
 
-    // ssh reads options, the destination, options again, and the rest is the command.
+    // ssh reads options, the destination, options again (unless "--" has ended them), and the rest is the command.
     std::optional<SshCommandLine> read() {
         if (!read_options() || at_ == words_.size()) {
             return std::nullopt;
         }
-        line_.words.emplace_back("--");
-        line_.words.push_back(words_[at_++]);
-        if (!read_options()) {
+        const std::string& destination = words_[at_++];
+        if (!options_ended_ && !read_options()) {
             return std::nullopt;
         }
+        line_.words.emplace_back("--");
+        line_.words.push_back(destination);
         return std::move(line_);
     }
 
@@ -42,6 +43,7 @@ private:
             }
             ++at_;
             if (word == "--") {
+                options_ended_ = true;
                 return true;
             }
             if (!read_word(word)) {
@@ -97,6 +99,7 @@ private:
 
     const std::vector<std::string>& words_;
     std::size_t at_ = 0;
+    bool options_ended_ = false;
     SshCommandLine line_;
 };
 

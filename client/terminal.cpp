@@ -42,7 +42,8 @@ std::optional<termios> modes() {
         const int signal = ::sigwaitinfo(&signals, &info);
         // Those that the terminal sends have reached the child too.
         const bool from_process = info.si_code <= 0;
-        if (signal == SIGTERM || signal == SIGHUP || (signal == SIGINT && from_process)) {
+        const bool typed = signal == SIGINT || signal == SIGQUIT;
+        if (signal == SIGTERM || signal == SIGHUP || (typed && from_process)) {
             ::kill(child, signal);
         }
     }

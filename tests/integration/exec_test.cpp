@@ -206,6 +206,18 @@ TEST(Exec, GoesOnWithoutTheDaemon) {
     world.start_daemon();
 }
 
+TEST(Exec, ATimeoutInLineSaysWhatForItWaited) {
+    World world(servers(1), "[pool]\nmax_channels = 2\n");
+    const auto running = exec_aside(world, kSleeper);
+    remote_pid(*running);
+    const Finished late = world.daemon.cmctl({"--timeout", "1s", "exec", "--ctx", "server-1", "true"});
+    EXPECT_EQ(late.status, exited(124));
+    EXPECT_THAT(late.errors,
+                HasSubstr("no answer in time: server-1: waiting for channel (" + world.key("127.0.0.1") + ')'));
+    running->send_signal(SIGTERM);
+    EXPECT_EQ(running->wait(), exited(128 + SIGTERM));
+}
+
 // ---- Signals ----
 
 TEST(ExecSignal, EndsTheRemoteProgram) {
@@ -430,6 +442,22 @@ TEST(ExecTerminal, HasItsModesBackWhateverHappens) {
     EXPECT_TRUE(terminal.process->wait().has_value());
     EXPECT_TRUE(terminal.is_as_before());
     EXPECT_TRUE(ends(pid));
+}
+
+TEST(ExecTerminal, HandsOnASignalToItself) {
+    World world;
+    for (const int number : {SIGINT, SIGQUIT, SIGTERM, SIGHUP}) {
+        OnTerminal terminal(world,
+                            {"exec", "--ctx", "server-1", "-t", "sh", "-c", "ulimit -c 0; echo $$; exec sleep 1000"});
+        EXPECT_TRUE(terminal.shows("\r\n")) << terminal.shown;
+        const pid_t pid = std::stoi(terminal.shown);
+        EXPECT_TRUE(wait_until([&] { return terminal.is_raw(); }));
+        const auto parents = children_of(terminal.process->pid());
+        ::kill(parents.empty() ? terminal.process->pid() : parents.front(), number);
+        EXPECT_TRUE(terminal.process->wait().has_value()) << number;
+        EXPECT_TRUE(terminal.is_as_before()) << number;
+        EXPECT_TRUE(ends(pid)) << number;
+    }
 }
 
 TEST(ExecTerminal, IsLeftByTheEscape) {

@@ -108,6 +108,30 @@ TEST_F(PlainSsh, GoesOverThePool) {
     EXPECT_TRUE(nothing_is_held());
 }
 
+// ssh takes options on both sides of the destination.
+TEST_F(PlainSsh, AnOptionBehindTheDestinationCounts) {
+    world.rpc().call("connect", {{"ctx", "server-1"}});
+    world.rpc().call("connect", {{"ctx", "server-2"}});
+    const auto server = [this](const Words& words) {
+        Words all = words;
+        all.emplace_back("echo $SSH_CONNECTION");
+        const std::string output = ssh(all).output;
+        return output.substr(0, output.rfind(' ')).substr(output.find(' ', output.find(' ') + 1) + 1);
+    };
+    const int logins = world.sshd.logins();
+    EXPECT_EQ(server({"server-1"}), "127.0.0.1");
+    EXPECT_EQ(world.sshd.logins(), logins) << "the pool's";
+    EXPECT_EQ(server({"server-1", "-o", "HostName=127.0.0.2"}), "127.0.0.2");
+    EXPECT_EQ(server({"-o", "HostName=127.0.0.2", "server-1"}), "127.0.0.2");
+    const int beside = world.sshd.logins();
+    for (const Words& option : std::vector<Words>{{"-A"}, {"-C"}, {"-o", "ForwardAgent=yes"}}) {
+        Words words = {"server-1"};
+        words.insert(words.end(), option.begin(), option.end());
+        EXPECT_EQ(server(words), "127.0.0.1");
+    }
+    EXPECT_EQ(world.sshd.logins(), beside + 3) << "each by itself, as with the option in front";
+}
+
 TEST_F(PlainSsh, HoldsALeaseWhileItRuns) {
     const std::string fifo = world.dir / "fifo";
     ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
