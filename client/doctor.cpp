@@ -16,31 +16,7 @@ namespace {
 // sun_path, less the terminating zero.
 constexpr std::size_t kLongestSocket = 107;
 
-struct Version {
-    int major = 0;
-    int minor = 0;
-
-    friend auto operator<=>(const Version&, const Version&) = default;
-};
-
-constexpr Version kOldestSsh{8, 4};  // SSH_ASKPASS_REQUIRE
-constexpr Version kOldestTmux{3, 2};
-
-// The first MAJOR.MINOR in a text, whatever stands around it.
-std::optional<Version> version_in(std::string_view text) {
-    const auto digit = text.find_first_of("0123456789");
-    if (digit == std::string_view::npos) {
-        return std::nullopt;
-    }
-    Version version;
-    const char* const end = text.data() + text.size();
-    const auto major = std::from_chars(text.data() + digit, end, version.major);
-    if (major.ec != std::errc() || major.ptr == end || *major.ptr != '.') {
-        return std::nullopt;
-    }
-    const auto minor = std::from_chars(major.ptr + 1, end, version.minor);
-    return minor.ec == std::errc() ? std::optional(version) : std::nullopt;
-}
+constexpr Version kOldestSsh{.major = 8, .minor = 4};  // SSH_ASKPASS_REQUIRE
 
 Check here(std::string name, CheckStatus status, std::string detail, std::string hint = {}) {
     return Check{.where = kHere,
@@ -61,6 +37,21 @@ std::string octal(mode_t mode) {
 }
 
 }  // namespace
+
+std::optional<Version> version_in(std::string_view text) {
+    const auto digit = text.find_first_of("0123456789");
+    if (digit == std::string_view::npos) {
+        return std::nullopt;
+    }
+    Version version;
+    const char* const end = text.data() + text.size();
+    const auto major = std::from_chars(text.data() + digit, end, version.major);
+    if (major.ec != std::errc() || major.ptr == end || *major.ptr != '.') {
+        return std::nullopt;
+    }
+    const auto minor = std::from_chars(major.ptr + 1, end, version.minor);
+    return minor.ec == std::errc() ? std::optional(version) : std::nullopt;
+}
 
 const char* to_string(CheckStatus status) {
     switch (status) {

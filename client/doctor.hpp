@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <compare>
 #include <map>
 #include <optional>
 #include <string>
@@ -26,6 +27,15 @@ struct Check {
 };
 
 inline constexpr const char* kHere = "here";
+
+struct Version {
+    int major = 0;
+    int minor = 0;
+
+    friend auto operator<=>(const Version&, const Version&) = default;
+};
+// The first MAJOR.MINOR in what a program says of itself, whatever stands around it.
+[[nodiscard]] std::optional<Version> version_in(std::string_view text);
 
 // Here.
 [[nodiscard]] Check judge_ssh(const std::string& program, const std::optional<std::string>& said);  // by `ssh -V`

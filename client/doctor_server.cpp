@@ -48,28 +48,10 @@ n=$((n+1))
 done
 say end yes)sh";
 
-constexpr int kOldestTmuxMajor = 3;
-constexpr int kOldestTmuxMinor = 2;
+constexpr Version kOldestTmux{.major = 3, .minor = 2};
 // One of them is the daemon's own, for as long as the connection is up.
 constexpr int kFewChannels = 3;
 constexpr int kUsualChannels = 10;
-
-// "tmux 3.3a", "tmux next-3.4"; nullopt: "tmux master", and what is none.
-std::optional<bool> recent_enough(std::string_view said) {
-    const auto digit = said.find_first_of("0123456789");
-    if (!said.starts_with("tmux ") || digit == std::string_view::npos) {
-        return std::nullopt;
-    }
-    int major = 0;
-    int minor = 0;
-    const char* const end = said.data() + said.size();
-    const auto read = std::from_chars(said.data() + digit, end, major);
-    if (read.ec != std::errc() || read.ptr == end || *read.ptr != '.' ||
-        std::from_chars(read.ptr + 1, end, minor).ec != std::errc()) {
-        return std::nullopt;
-    }
-    return major > kOldestTmuxMajor || (major == kOldestTmuxMajor && minor >= kOldestTmuxMinor);
-}
 
 Check judge_tmux(const ServerFacts& facts) {
     Check check{.where = {}, .name = "tmux", .status = CheckStatus::Ok, .detail = {}};
@@ -80,13 +62,15 @@ Check judge_tmux(const ServerFacts& facts) {
         check.hint = kInstall;
         return check;
     }
-    const auto recent = recent_enough(facts.tmux_version);
+    // "tmux 3.3a", "tmux next-3.4"; a build of its own says "tmux master".
+    const auto version =
+        facts.tmux_version.starts_with("tmux ") ? version_in(facts.tmux_version) : std::optional<Version>();
     check.detail = facts.tmux_version + " (" + facts.tmux + ')';
-    if (recent == false) {
+    if (version && *version < kOldestTmux) {
         check.status = CheckStatus::Fail;
         check.detail += " is older than 3.2";
         check.hint = kInstall;
-    } else if (!recent && facts.tmux_version != "tmux master") {
+    } else if (!version && facts.tmux_version != "tmux master") {
         check.status = CheckStatus::Warn;
         check.detail = facts.tmux + " does not say its version: '" + facts.tmux_version + '\'';
         check.hint = "on the server: " + command_text({facts.tmux, "-V"});
