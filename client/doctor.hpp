@@ -93,6 +93,7 @@ struct ServerFacts {
     bool systemd = false;
     bool lingers = false;
     bool kills_processes = false;              // KillUserProcesses of logind
+    int startup_s = 0;                         // until that PATH was there
     std::string path;                          // PATH of what a session runs
     std::map<std::size_t, std::string> tools;  // by their place: the path, or empty
 };

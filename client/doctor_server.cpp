@@ -25,7 +25,7 @@ say user "$u"
 say shell "$SHELL"
 case $t in "~/"*) t=$HOME/${t#??} ;; esac
 p=$(command -v "$t" 2>/dev/null)
-[ -n "$p" ] || { PATH=$PATH:$(path_of $l); p=$(command -v "$t" 2>/dev/null); }
+[ -n "$p" ] || p=$(PATH=$PATH:$(path_of $l); command -v "$t" 2>/dev/null)
 say tmux "$p"
 [ -z "$p" ] || say tmux_version "$("$p" -V 2>/dev/null)"
 [ -d /run/systemd/system ] && say systemd yes
@@ -37,9 +37,12 @@ x=$(cat /etc/systemd/logind.conf /etc/systemd/logind.conf.d/*.conf 2>/dev/null |
 sed -n 's/^[[:blank:]]*KillUserProcesses[[:blank:]]*=[[:blank:]]*//p' | tail -n 1)
 case $x in [Yy]es|[Tt]rue|[Oo]n|1) say kill yes ;; esac ;;
 esac
+b=$(date +%s 2>/dev/null)
 case $mode in none) p=$PATH ;; login) p=$(path_of $l) ;; *) p=$(path_of $li) ;; esac
-[ -n "$p" ] || p=$PATH
+e=$(date +%s 2>/dev/null)
+[ -z "$b" ] || [ -z "$e" ] || say seconds $((e-b))
 say path "$p"
+[ -n "$p" ] || p=$PATH
 n=0
 for tool do
 case $tool in "~/"*) tool=$HOME/${tool#??} ;; esac
@@ -49,6 +52,7 @@ done
 say end yes)sh";
 
 constexpr Version kOldestTmux{.major = 3, .minor = 2};
+constexpr int kSlowStartup = 3;  // seconds
 // One of them is the daemon's own, for as long as the connection is up.
 constexpr int kFewChannels = 3;
 constexpr int kUsualChannels = 10;
@@ -105,6 +109,12 @@ Check judge_shell(const ServerFacts& facts) {
         check.status = CheckStatus::Warn;
         check.detail = "SHELL is not set there: /bin/sh is taken";
         check.hint = "on the server: chsh";
+    } else if (facts.startup_s >= kSlowStartup || facts.path.empty()) {
+        check.status = CheckStatus::Warn;
+        check.detail += facts.path.empty() ? ": its start-up files do not end, or end it"
+                                           : ": its start-up files take " + std::to_string(facts.startup_s) + " s";
+        check.detail += ", and each session waits for them";
+        check.hint = "on the server: look into ~/.profile and the like, or set sessions.shell to \"none\"";
     }
     return check;
 }
@@ -157,6 +167,8 @@ std::optional<ServerFacts> parse_server_facts(std::string_view output, std::stri
             facts.kills_processes = true;
         } else if (key == "path") {
             facts.path = value;
+        } else if (key == "seconds") {
+            std::from_chars(value.data(), value.data() + value.size(), facts.startup_s);
         } else if (key == "end") {
             ended = true;
         } else if (key.starts_with(kTool) &&

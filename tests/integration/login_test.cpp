@@ -545,6 +545,7 @@ TEST_F(Passphrase, IsAskedForByAStartFromATerminal) {
 TEST_F(Passphrase, IsAskedForByWhatElseMayFindAColdServer) {
     write_file(world.dir / "file", "content");
     const std::vector<Words> lines = {{"exec", "--ctx", "server-1", "--", "echo", "passed"},
+                                      {"doctor", "server-1"},
                                       {"cp", "-O", world.dir / "file", "server-1:" + world.dir / "copy"},
                                       {"forward", "add", "--ctx", "server-1", "-R", "0:127.0.0.1:1"}};
     for (const Words& line : lines) {

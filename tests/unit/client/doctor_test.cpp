@@ -140,6 +140,20 @@ TEST(Doctor, ReadsWhatTheServerSaysAndNothingElse) {
     EXPECT_EQ(verdict(named(checks, "tool claude")), "warn: install it there, or give its path in [tools.claude]");
 }
 
+TEST(Doctor, WhatASessionWaitsForThere) {
+    ServerFacts facts;
+    facts.path = "/bin";
+    EXPECT_EQ(verdict(named(judge_server("s", facts, {}), "login shell")), "warn: on the server: chsh");
+    facts.shell = "/bin/zsh";
+    EXPECT_EQ(verdict(named(judge_server("s", facts, {}), "login shell")), "ok");
+    facts.startup_s = 10;
+    EXPECT_THAT(named(judge_server("s", facts, {}), "login shell").detail, HasSubstr("take 10 s"));
+    facts.path = "";
+    EXPECT_THAT(named(judge_server("s", facts, {}), "login shell").detail, HasSubstr("do not end"));
+    EXPECT_EQ(parse_server_facts("K seconds 7\nK end yes\n", "K").value().startup_s, 7);
+    EXPECT_EQ(parse_server_facts("K seconds x\nK end yes\n", "K").value().startup_s, 0);
+}
+
 TEST(Doctor, TmuxThereIsNewEnough) {
     const auto status = [](const char* version) {
         ServerFacts facts;
