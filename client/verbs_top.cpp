@@ -23,6 +23,8 @@ constexpr auto kSample = std::chrono::seconds(2);
 // A daemon that is stopped must not hold up the keys for long.
 constexpr auto kAnswer = std::chrono::seconds(3);
 constexpr int kPage = 10;
+// However many events come: nobody reads faster.
+constexpr auto kLeastPause = std::chrono::milliseconds(100);
 
 class Top {
 public:
@@ -38,9 +40,11 @@ public:
         while (!quit_) {
             if (Clock::now() >= next_sample_) {
                 take_sample();
+            } else if (ask_at_ && Clock::now() >= *ask_at_) {
+                ask();
             }
             screen_.draw(draw_top(model_, view_, screen_.columns(), screen_.rows()));
-            const auto woken = stream_.wait(next_sample_, STDIN_FILENO);
+            const auto woken = stream_.wait(std::min(next_sample_, ask_at_.value_or(next_sample_)), STDIN_FILENO);
             if (std::holds_alternative<CallError>(woken)) {
                 lose_daemon();
                 continue;
@@ -76,10 +80,12 @@ private:
                 (void)stream_.open(Clock::now() + kAnswer);
             }
         }
-        ask();
+        ask_at_ = asked_ + kLeastPause;
     }
 
     void ask() {
+        ask_at_.reset();
+        asked_ = Clock::now();
         if (!stream_.connected()) {
             return;
         }
@@ -299,6 +305,8 @@ private:
     TopView view_;
     std::string kill_;
     Instant next_sample_{};
+    Instant asked_{};
+    std::optional<Instant> ask_at_;  // some event came
     bool quit_ = false;
 };
 

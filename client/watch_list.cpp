@@ -18,20 +18,25 @@ namespace {
 
 // Ages count on without an event.
 constexpr auto kTick = std::chrono::seconds(1);
+// However many events come: nobody reads faster.
+constexpr auto kLeastPause = std::chrono::milliseconds(100);
 
 class Watch {
 public:
     Watch(const GlobalOptions& global, const ListOptions& options)
-        : global_(global), options_(options), stream_(global, {}), terminal_(::isatty(STDOUT_FILENO) != 0) {}
+        : global_(global),
+          options_(options),
+          stream_(global, {}),
+          terminal_(!global.json && ::isatty(STDOUT_FILENO) != 0) {}
 
     int run() {
         const auto deadline = deadline_of(global_);
         if (const auto opened = stream_.open(deadline); const auto* failure = std::get_if<CallError>(&opened)) {
             return print_error(global_, *failure);
         }
-        bool ask = true;
+        ask_at_ = std::chrono::steady_clock::now();
         for (;;) {
-            if (ask) {
+            if (ask_at_ && std::chrono::steady_clock::now() >= *ask_at_) {
                 if (const auto code = ask_and_show(deadline)) {
                     return *code;
                 }
@@ -41,14 +46,8 @@ public:
             if (std::ferror(stdout) != 0) {
                 return exit_code::kFailed;
             }
-            std::optional<Instant> until = deadline;
-            if (ticks()) {
-                const Instant tick = std::chrono::steady_clock::now() + kTick;
-                until = deadline ? std::min(*deadline, tick) : tick;
-            }
-            const auto woken = stream_.wait(until);
-            ask = std::holds_alternative<CallError>(woken);
-            if (ask) {
+            const auto woken = stream_.wait(next_look(deadline));
+            if (std::holds_alternative<CallError>(woken)) {
                 if (const auto code = find_next()) {
                     return *code;
                 }
@@ -70,20 +69,34 @@ public:
                 case EventStream::Woken::Input:
                     break;
                 case EventStream::Woken::Events:
-                    ask = true;
+                    if (const auto code = hear(deadline)) {
+                        return *code;
+                    }
                     break;
             }
         }
     }
 
 private:
-    [[nodiscard]] bool ticks() const { return terminal_ && !global_.json && !global_.quiet; }
+    // nullopt: with the next event.
+    [[nodiscard]] std::optional<Instant> next_look(std::optional<Instant> deadline) const {
+        std::optional<Instant> until = deadline;
+        const auto no_later_than = [&until](Instant time) { until = until ? std::min(*until, time) : time; };
+        if (ask_at_) {
+            no_later_than(*ask_at_);
+        }
+        if (ticks()) {
+            no_later_than(std::chrono::steady_clock::now() + kTick);
+        }
+        return until;
+    }
+
+    [[nodiscard]] bool ticks() const { return terminal_ && !global_.quiet; }
 
     // Set: it ends with that.
     std::optional<int> ask_and_show(std::optional<Instant> deadline) {
-        if (const auto code = resubscribe_after_overflow(deadline)) {
-            return code;
-        }
+        ask_at_.reset();
+        asked_ = std::chrono::steady_clock::now();
         auto outcome = call<api::ListResult>(stream_.client(), "list", list_params(options_), deadline);
         if (const auto* failure = std::get_if<CallError>(&outcome)) {
             if (failure->daemon_lost) {
@@ -105,7 +118,8 @@ private:
         return std::nullopt;
     }
 
-    std::optional<int> resubscribe_after_overflow(std::optional<Instant> deadline) {
+    std::optional<int> hear(std::optional<Instant> deadline) {
+        ask_at_ = asked_ + kLeastPause;
         const auto came = stream_.take();
         const bool overflowed = std::any_of(came.begin(), came.end(), [](const Json& event) {
             return event.value("type", "") == to_string(api::EventType::Overflow);
@@ -126,7 +140,10 @@ private:
         const auto next = stream_.open_next();
         const auto* failure = std::get_if<CallError>(&next);
         if (failure == nullptr) {
-            shown_.clear();
+            ask_at_ = std::chrono::steady_clock::now();
+            if (terminal_) {
+                shown_.clear();
+            }
             return std::nullopt;
         }
         return interrupted() ? exit_code::kOk : print_error(global_, *failure);
@@ -145,7 +162,7 @@ private:
             text =
                 table.empty() ? no_sessions_text(options_) + "\n" : table.render(use_color(global_), terminal_width());
         }
-        if (!terminal_ || global_.json) {
+        if (!terminal_) {
             const bool apart = !shown_.empty() && !global_.json;
             std::fputs((apart ? "\n" + text : text).c_str(), stdout);
             shown_ = "before";
@@ -180,11 +197,13 @@ private:
     const GlobalOptions& global_;
     const ListOptions& options_;
     EventStream stream_;
-    bool terminal_;
+    bool terminal_;  // the table is drawn over the one before
     Json seen_;
     Json json_;
     std::vector<api::Session> sessions_;
-    std::string shown_;  // empty: nothing, or not as it should be
+    Instant asked_{};
+    std::optional<Instant> ask_at_;  // some event came
+    std::string shown_;              // empty: nothing, or not as it should be
 };
 
 }  // namespace
