@@ -349,6 +349,62 @@ TEST_F(Host, OurAgentsPathStaysHere) {
     }
 }
 
+// The way to the workstation asks first, and the daemon there is not asked meanwhile.
+class HostWithPassphrase : public Host {
+protected:
+    HostWithPassphrase() {
+        const auto changed = run({"ssh-keygen", "-q", "-p", "-P", "", "-N", passphrase, "-f", workstation.user_key()});
+        EXPECT_EQ(changed.status.code, 0) << changed.errors;
+    }
+
+    std::string passphrase = "correct horse " + std::to_string(::getpid());
+};
+
+TEST_F(HostWithPassphrase, SshAsksOnOurTerminal) {
+    Terminal terminal(line({"contexts"}), environment);
+    ASSERT_TRUE(terminal.prints("Enter passphrase for key")) << terminal.output();
+    ASSERT_TRUE(wait_until([&] { return (terminal.modes().c_lflag & ECHO) == 0; }));
+    terminal.type(passphrase + "\r");
+    EXPECT_EQ(terminal.wait(), 0) << terminal.output();
+    EXPECT_THAT(terminal.output(), HasSubstr("server-2"));
+    EXPECT_THAT(terminal.output(), Not(HasSubstr(passphrase)));
+}
+
+TEST_F(HostWithPassphrase, CtrlCAtItsQuestionGivesUp) {
+    Terminal terminal(line({"connect", "server-1"}), environment);
+    ASSERT_TRUE(terminal.prints("Enter passphrase for key")) << terminal.output();
+    ASSERT_TRUE(wait_until([&] { return (terminal.modes().c_lflag & ECHO) == 0; }));
+    terminal.type("\x03");
+    EXPECT_EQ(terminal.wait(), 130) << terminal.output();
+    EXPECT_NE(terminal.modes().c_lflag & ECHO, 0U);
+    EXPECT_EQ(workstation.logins(), 0);
+}
+
+// With a master of the person's own for the workstation, one login is enough for all calls.
+TEST_F(Host, AControlMasterOfTheirsServesAllCalls) {
+    workstation.add_ssh_config("Host workstation\n    ControlMaster auto\n    ControlPersist 60\n    ControlPath " +
+                               (world.dir / "laptop/cm") + "\n");
+    for (int i = 0; i < 3; ++i) {
+        const auto done = cmctl({"list"});
+        EXPECT_EQ(done.status.code, 0) << done.errors;
+        EXPECT_EQ(done.errors, "");
+    }
+    EXPECT_EQ(cmctl({"exec", "--ctx", "server-1", "echo", "hi"}).output, "hi\n");
+    EXPECT_EQ(workstation.logins(), 1);
+    EXPECT_TRUE(wait_until([&] { return world.stats().at("daemon").at("clients") == 1; })) << "a proxy there stays";
+}
+
+TEST_F(Host, AnAgentsToolsAreThoseOfTheDaemonThere) {
+    const auto answered = cmctl(
+        {"mcp"},
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-06-18\"}}\n"
+        "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"tools/call\",\"params\":{\"name\":\"list\"}}\n");
+    EXPECT_EQ(answered.status.code, 0) << answered.errors;
+    EXPECT_THAT(answered.output, HasSubstr("\"protocolVersion\":\"2025-06-18\""));
+    EXPECT_THAT(answered.output, HasSubstr("\"structuredContent\":{\"sessions\":[]}"));
+    expect_no_daemon_here();
+}
+
 // The workstation's own environment may name another machine, or itself.
 class HostThatNamesItself : public Host {
 protected:
