@@ -217,6 +217,7 @@ void Connection::take_master(std::shared_ptr<Master> master, Login& login) {
     served_ = login.adopted;
     master_since_ = services_.clock.now();
     tmux_error_.reset();
+    tell_changed();
     tasks_.spawn(key_text_, watch_master(master_));
 }
 

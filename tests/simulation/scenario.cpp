@@ -118,6 +118,8 @@ private:
     void check_end(const SessionRecord& record);
     [[nodiscard]] std::string shown(const SessionRecord& record) const;
     void check_all_well();
+    // Takes time at each step.
+    [[nodiscard]] bool mirrors() const { return options_.seed % 10 == 0; }
     void check_nothing_left();
 
     Options options_;
@@ -226,7 +228,7 @@ void Day::begin_daemon() {
     }
     seen_.clear();
     world_.note("the daemon begins", {}, world_.daemon_life);
-    daemon_ = std::make_unique<SimDaemon>(world_, config_, registry_file_, options_.seed % 50 == 0);
+    daemon_ = std::make_unique<SimDaemon>(world_, config_, registry_file_, options_.seed % 50 == 0, mirrors());
     world_.touch();
     for (auto& start : std::exchange(to_repeat_, {})) {
         call_start(std::move(start));
@@ -785,6 +787,11 @@ void Day::inspect() {
     world_.touched = false;
     inspect_sessions();
     inspect_connections();
+    if (mirrors() && !daemon_->stopping() && !world_.clock.crashed()) {
+        if (const auto difference = daemon_->mirror.difference()) {
+            world_.fail(*difference);
+        }
+    }
 }
 
 void Day::inspect_sessions() {

@@ -6,7 +6,8 @@
 
 namespace cmssh::sim {
 
-SimDaemon::SimDaemon(World& around, const Config& config, const std::string& registry_file, bool keeps_registry)
+SimDaemon::SimDaemon(World& around, const Config& config, const std::string& registry_file, bool keeps_registry,
+                     bool mirrors)
     : world(around),
       io(1),
       pipes(1),
@@ -15,18 +16,26 @@ SimDaemon::SimDaemon(World& around, const Config& config, const std::string& reg
       launcher(world),
       slots(world.clock, config.pool.max_concurrent_connects),
       registry(world.clock, registry_file),
+      mirror(io.get_executor(), world.clock, sessions, pool),
       sessions(io.get_executor(), world.clock, config, resolver, registry),
-      pool(ConnectionServices{.executor = io.get_executor(),
-                              .clock = world.clock,
-                              .config = config,
-                              .launcher = launcher,
-                              .slots = slots,
-                              .observer = sessions,
-                              .owner = "5e1f",
-                              .unit_random = make_unit_random()},
-           "/run/user/1000/cmssh"),
+      pool(
+          ConnectionServices{
+              .executor = io.get_executor(),
+              .clock = world.clock,
+              .config = config,
+              .launcher = launcher,
+              .slots = slots,
+              .observer = sessions,
+              .owner = "5e1f",
+              .unit_random = make_unit_random(),
+              .on_changed = [this](const std::string& key) { mirror.hub.touch(EventHub::Kind::Connection, key); }},
+          "/run/user/1000/cmssh"),
       calls(io.get_executor(), world.clock) {
     sessions.set_pool(pool);
+    sessions.set_on_changed([this](const std::string& id) { mirror.hub.touch(EventHub::Kind::Session, id); });
+    if (mirrors) {
+        mirror.subscribe();
+    }
     sessions.restore(registry.load());
     LeftMasters left;
     left.servers = left_masters();
@@ -63,6 +72,7 @@ void SimDaemon::request_stop() {
     if (std::exchange(stopping_, true)) {
         return;
     }
+    mirror.hub.request_stop();
     sessions.request_stop();
     pool.request_stop();
     if (!world.clock.crashed()) {
@@ -80,6 +90,7 @@ asio::awaitable<void> SimDaemon::shut_down() {
     co_await calls.join_until(Instant::max());
     co_await sessions.shut_down();
     co_await pool.shut_down();
+    co_await mirror.hub.shut_down();
     registry.close();
 }
 

@@ -9,6 +9,7 @@
 
 #include "daemon/pool/pool.hpp"
 #include "daemon/session/sessions.hpp"
+#include "tests/simulation/event_mirror.hpp"
 #include "tests/simulation/masters.hpp"
 #include "tests/simulation/world.hpp"
 
@@ -16,8 +17,9 @@ namespace cmssh::sim {
 
 class SimDaemon {
 public:
+    // mirrors: with a subscriber to its events.
     // keeps_registry: with the task that looks after it every second, which is most of what there is to do in a day.
-    SimDaemon(World& around, const Config& config, const std::string& registry_file, bool keeps_registry);
+    SimDaemon(World& around, const Config& config, const std::string& registry_file, bool keeps_registry, bool mirrors);
 
     // Runs one step; false: nothing is ready.
     bool step();
@@ -35,6 +37,7 @@ public:
     SimLauncher launcher;
     ConnectSlots slots;
     Registry registry;
+    EventMirror mirror;
     Sessions sessions;
     Pool pool;
     TaskGroup calls;
