@@ -263,6 +263,23 @@ TEST_F(Host, CtrlCLeavesNothingBehind) {
     EXPECT_TRUE(wait_until([&] { return world.stats().at("daemon").at("clients") == 1; })) << "the proxy there stays";
 }
 
+// The call that nobody waits for any more would keep the proxy there, and so ssh.
+TEST_F(Host, ASignalForCmctlAloneEndsItsSsh) {
+    const std::string id = world.start_id("server-1", {"sh", "-c", "echo before; exec sleep 1000"});
+    SpawnOptions options;
+    options.environment = environment;
+    Process following(line({"logs", "-f", id}), options);
+    ASSERT_TRUE(wait_until([&] { return following.output() == "before\n"; })) << following.errors();
+    const auto ssh = children_of(following.pid());
+    ASSERT_EQ(ssh.size(), 1U);
+    following.send_signal(SIGTERM);
+    const auto status = following.wait();
+    ASSERT_TRUE(status) << following.errors();
+    EXPECT_EQ(status->code, 130) << following.errors();
+    EXPECT_FALSE(alive(ssh.front()));
+    EXPECT_TRUE(wait_until([&] { return world.stats().at("daemon").at("clients") == 1; })) << "the proxy there stays";
+}
+
 TEST_F(Host, AttachRunsThereOnOurTerminal) {
     // tmux takes two keys that arrive together for pasted text, and the detach key then for text as well.
     write_file(world.sshd.home(1) + "/.tmux.conf", "set -g assume-paste-time 0\n");
