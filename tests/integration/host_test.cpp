@@ -9,6 +9,7 @@
 
 #include <array>
 #include <filesystem>
+#include <functional>
 #include <sstream>
 
 #include "tests/support/terminal.hpp"
@@ -38,14 +39,16 @@ std::string variable(const Words& environment, const std::string& name) {
     throw std::runtime_error("no " + name);
 }
 
-SshdOptions of_workstation(const Daemon& daemon, const std::string& path, const std::string& more) {
+SshdOptions of_workstation(const Daemon& daemon, const std::string& path, const std::string& shell) {
     SshdOptions options = servers(1);
     std::string words = "PATH=" + path;
     for (const char* name : {"XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"}) {
         words += std::string(" ") + name + '=' + variable(daemon.environment(), name);
     }
     options.environment[1] = words;
-    options.config = more;
+    if (!shell.empty()) {
+        options.shell[1] = shell;
+    }
     return options;
 }
 
@@ -53,8 +56,8 @@ SshdOptions of_workstation(const Daemon& daemon, const std::string& path, const 
 // that reads the configuration of these tests in place of the person's.
 class Host : public testing::Test {
 protected:
-    explicit Host(const std::string& path = directory_of(CMSSH_CMCTL) + ':' + kPath, const std::string& config = "")
-        : workstation(world.dir, of_workstation(world.daemon, path, config), "workstation") {
+    explicit Host(const std::string& path = directory_of(CMSSH_CMCTL) + ':' + kPath, const std::string& shell = "")
+        : workstation(world.dir, of_workstation(world.daemon, path, shell), "workstation") {
         workstation.add_ssh_config("Host workstation\n    HostName 127.0.0.1\n");
         for (const char* name : {"laptop/home", "laptop/run", "laptop/state", "laptop/config", "laptop/bin"}) {
             make_dirs(world.dir / name);
@@ -91,6 +94,18 @@ protected:
     Sshd workstation;
     Words environment;
 };
+
+void expect_words_as_given(const std::function<Finished(const Words&)>& cmctl) {
+    const Words odd = {"a  b", "it's", "$HOME", "!x", "back\\slash", "", "*", "two\nlines", "ü"};
+    Words words = {"exec", "--ctx", "server-1", "--", "printf", "[%s]"};
+    words.insert(words.end(), odd.begin(), odd.end());
+    std::string expected;
+    for (const std::string& word : odd) {
+        expected += '[' + word + ']';
+    }
+    const auto printed = cmctl(words);
+    EXPECT_EQ(printed.output, expected) << printed.errors;
+}
 
 TEST_F(Host, VerbsThatAreCallsGoToTheDaemonThere) {
     environment.push_back("COLOUR=of the laptop");
@@ -188,6 +203,22 @@ TEST_F(Host, ALoginThatIsRefusedIsExitCode6) {
     EXPECT_THAT(refused.errors, HasSubstr("Permission denied (publickey)"));
     EXPECT_THAT(refused.errors, HasSubstr("cmctl: ssh://workstation did not let us in\nhint: ssh workstation true\n"));
 }
+
+class HostWithShell : public Host, public testing::WithParamInterface<const char*> {
+protected:
+    HostWithShell() : Host(directory_of(CMSSH_CMCTL) + ':' + kPath, GetParam()) {}
+};
+
+TEST_P(HostWithShell, ReadsNoneOfOurWords) {
+    EXPECT_EQ(cmctl({"list"}).status.code, 0);
+    expect_words_as_given([this](const Words& words) { return cmctl(words); });
+}
+
+INSTANTIATE_TEST_SUITE_P(LoginShells, HostWithShell, testing::Values("/usr/bin/fish", "/bin/csh", "/usr/bin/zsh"),
+                         [](const auto& test) {
+                             const std::string path = test.param;
+                             return path.substr(path.rfind('/') + 1);
+                         });
 
 class HostWithoutCmctl : public Host {
 protected:
@@ -307,15 +338,7 @@ TEST_F(Host, StartAttachEndsWithTheSessionsCode) {
 }
 
 TEST_F(Host, ExecRunsThereWithOurInputOutputAndWords) {
-    const Words odd = {"a  b", "it's", "$HOME", "!x", "back\\slash", "", "*", "two\nlines", "ü"};
-    Words words = {"exec", "--ctx", "server-1", "--", "printf", "[%s]"};
-    words.insert(words.end(), odd.begin(), odd.end());
-    std::string expected;
-    for (const std::string& word : odd) {
-        expected += '[' + word + ']';
-    }
-    const auto printed = cmctl(words);
-    EXPECT_EQ(printed.output, expected) << printed.errors;
+    expect_words_as_given([this](const Words& words) { return cmctl(words); });
     std::string binary;
     for (int i = 0; i < 300'000; ++i) {
         binary += static_cast<char>(i * 7 % 256);
