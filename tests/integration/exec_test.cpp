@@ -429,6 +429,7 @@ TEST(ExecTerminal, HandsControlCharactersOn) {
 
 TEST(ExecTerminal, HasItsModesBackWhateverHappens) {
     World world;
+    world.rpc().call("connect", {{"ctx", "server-1"}});  // a slow login is shown
     OnTerminal terminal(world, {"exec", "--ctx", "server-1", "-t", "sh", "-c", "echo $$; exec sleep 1000"});
     EXPECT_TRUE(terminal.shows("\r\n")) << terminal.shown;
     const pid_t pid = std::stoi(terminal.shown);
@@ -446,6 +447,7 @@ TEST(ExecTerminal, HasItsModesBackWhateverHappens) {
 
 TEST(ExecTerminal, HandsOnASignalToItself) {
     World world;
+    world.rpc().call("connect", {{"ctx", "server-1"}});  // a slow login is shown
     for (const int number : {SIGINT, SIGQUIT, SIGTERM, SIGHUP}) {
         OnTerminal terminal(world,
                             {"exec", "--ctx", "server-1", "-t", "sh", "-c", "ulimit -c 0; echo $$; exec sleep 1000"});
@@ -462,6 +464,7 @@ TEST(ExecTerminal, HandsOnASignalToItself) {
 
 TEST(ExecTerminal, IsLeftByTheEscape) {
     World world;
+    world.rpc().call("connect", {{"ctx", "server-1"}});  // a slow login is shown
     OnTerminal terminal(world, {"exec", "--ctx", "server-1", "-t", "sh", "-c", "echo $$; exec sleep 1000"});
     EXPECT_TRUE(terminal.shows("\r\n")) << terminal.shown;
     const pid_t pid = std::stoi(terminal.shown);
