@@ -106,7 +106,7 @@ private:
     std::function<void()> idle_;
     std::function<void(std::string_view method, const Json& params)> listener_;
     std::shared_ptr<Questioner> questioner_;  // shared, so that a client can be moved while it asks
-    std::string waits_for_;  // what the daemon said last of the call under way
+    std::string waits_for_;                   // what the daemon said last of the call under way
     bool version_known_ = false;
     int next_id_ = 1;
     int version_id_ = 0;  // of the call under way; 0: the version was known before
