@@ -115,6 +115,16 @@ std::optional<VerbSyntax> syntax_of_verb(std::string_view name) {
 
 namespace {
 
+std::string examples_of(const Verb& verb) {
+    std::string text = "Examples:";
+    for (std::string_view rest = verb.examples; !rest.empty();) {
+        const std::string_view line = rest.substr(0, rest.find('\n'));
+        text += "\n  " + std::string(line);
+        rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    }
+    return text;
+}
+
 int run_verb(int argc, char** argv) {
     ::signal(SIGPIPE, SIG_IGN);
     GlobalOptions global;
@@ -154,6 +164,7 @@ int run_verb(int argc, char** argv) {
         return exit_code::kUsage;
     }
     CLI::App verb_app{wanted->text, std::string("cmctl ") + wanted->name};
+    verb_app.footer(examples_of(*wanted));
     add_global_options(verb_app, global);
     return wanted->parse(verb_app, global, std::vector<std::string>(argv + at + 1, argv + argc));
 }

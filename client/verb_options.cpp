@@ -45,6 +45,11 @@ StartLine split_start_line(const std::vector<std::string>& words) {
     return line;
 }
 
+// Before the examples.
+void add_note(CLI::App& app, const std::string& text) {
+    app.footer(text + "\n\n" + app.get_footer());
+}
+
 // CLI11 wants the last word first.
 int parse_words(CLI::App& app, std::vector<std::string> words, const std::function<int()>& run) {
     std::reverse(words.begin(), words.end());
@@ -125,8 +130,8 @@ int parse_events(CLI::App& app, GlobalOptions& global, const std::vector<std::st
     for (const std::string& type : types) {
         known += (known.empty() ? "" : ", ") + type;
     }
-    app.footer("Types: " + known +
-               ".\nCtrl-C ends with 0; where the daemon goes it ends with 4. --json prints one event a line.");
+    add_note(app, "Types: " + known +
+                      ".\nCtrl-C ends with 0; where the daemon goes it ends with 4. --json prints one event a line.");
     return parse_words(app, words, [&] { return events(global, options); });
 }
 
@@ -181,7 +186,7 @@ int parse_send(CLI::App& app, GlobalOptions& global, const std::vector<std::stri
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app.add_flag("--no-enter", no_enter, "No Enter behind the text");
-    app.footer("Options end at TEXT. Without TEXT and keys it is Enter alone.");
+    add_note(app, "Options end at TEXT. Without TEXT and keys it is Enter alone.");
     return parse_words(app, std::move(line.options), [&] {
         if (line.command.size() > 1) {
             std::fputs("cmctl: send: TEXT is one word\nhint: put it in quotes, or use - and standard input\n", stderr);
@@ -200,7 +205,8 @@ int parse_attach(CLI::App& app, GlobalOptions& global, const std::vector<std::st
     app.add_option("session", options.session, "An id, a unique prefix of one, or a name")->required();
     app.add_flag("--read-only", options.read_only,
                  "Watch only: nothing that is typed gets there, and no window is resized that others are at");
-    app.footer(
+    add_note(
+        app,
         "tmux's detach key (usually C-b d), and ~. at the start of a line, leave the session running: exit code 0, as "
         "where the session ends meanwhile. Where the connection breaks it is waited for, until Ctrl-C.");
     return parse_words(app, words, [&] {
@@ -220,7 +226,8 @@ int parse_exec(CLI::App& app, GlobalOptions& global, const std::vector<std::stri
         ->type_name("[ARG...]");
     app.add_option("--ctx", options.ctx, "Context, or an ssh destination")->type_name("C");
     app.add_flag("-t,--tty", options.terminal, "With a terminal on the server");
-    app.footer(
+    add_note(
+        app,
         "The arguments arrive as they are: for a pipeline, sh -c '...'. Exits with the program's own code, 128 + n "
         "where "
         "signal n ended it, 255 where the connection failed. Ctrl-C goes to the program, a second one leaves it.");
@@ -257,7 +264,7 @@ int parse_forward_verb(CLI::App& app, GlobalOptions& global, const std::vector<s
     add_spec("-R,--remote", options.remote, "Listen on the server, lead to what can be reached from here",
              "[ADDRESS:]PORT[:HOST:PORT]");
     add_spec("-D,--dynamic", options.dynamic, "Listen here for SOCKS clients", "[ADDRESS:]PORT");
-    app.footer("A /PATH of a socket may stand for either end, as with ssh. -R with port 0: the server chooses one.");
+    add_note(app, "A /PATH of a socket may stand for either end, as with ssh. -R with port 0: the server chooses one.");
     return parse_words(app, words, [&] {
         const auto found = kActions.find(action);
         const bool removes = found != kActions.end() && found->second == ForwardAction::Remove;
@@ -284,7 +291,8 @@ int parse_cp(CLI::App& app, GlobalOptions& global, const std::vector<std::string
     app.add_flag("-p,--preserve", options.preserve, "Keep times and modes");
     app.add_flag("-O", options.old_protocol, "scp's old protocol, for a server without sftp (OpenSSH 8.7 and later)");
     app.add_flag("-r,--recursive", recursive, "Taken for scp's sake: directories are always copied whole");
-    app.footer("Paths are scp's: relative ones on a server begin at the home directory, patterns are expanded there.");
+    add_note(app,
+             "Paths are scp's: relative ones on a server begin at the home directory, patterns are expanded there.");
     return parse_words(app, words, [&] { return cp(global, options); });
 }
 
@@ -303,7 +311,7 @@ int parse_check(CLI::App& app, GlobalOptions& global, const std::vector<std::str
 int parse_doctor(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) {
     std::optional<std::string> ctx;
     app.add_option("ctx", ctx, "This server too, logging in where it takes that; else those that are connected");
-    app.footer("Exits with 0 where nothing has failed. With -q only what is wrong.");
+    add_note(app, "Exits with 0 where nothing has failed. With -q only what is wrong.");
     return parse_words(app, words, [&] { return doctor(global, ctx); });
 }
 
@@ -357,11 +365,11 @@ int parse_rpc(CLI::App& app, GlobalOptions& global, const std::vector<std::strin
 int parse_completion(CLI::App& app, GlobalOptions&, const std::vector<std::string>& words) {
     std::string shell;
     app.add_option("SHELL", shell, "The script is printed for this one")->required()->type_name("bash|zsh|fish");
-    app.footer(
-        "Where cmctl was installed, the scripts are where the shells look for them. Without:\n"
-        "  bash   echo 'source <(cmctl completion bash)' >> ~/.bashrc\n"
-        "  zsh    echo 'source <(cmctl completion zsh)' >> ~/.zshrc      (behind compinit)\n"
-        "  fish   cmctl completion fish > ~/.config/fish/completions/cmctl.fish");
+    add_note(app,
+             "Where cmctl was installed, the scripts are where the shells look for them. Without:\n"
+             "  bash   echo 'source <(cmctl completion bash)' >> ~/.bashrc\n"
+             "  zsh    echo 'source <(cmctl completion zsh)' >> ~/.zshrc      (behind compinit)\n"
+             "  fish   cmctl completion fish > ~/.config/fish/completions/cmctl.fish");
     return parse_words(app, words, [&] {
         if (completion_script(shell) == nullptr) {
             std::fprintf(stderr, "cmctl: completion: %s is none of bash, zsh and fish\nhint: %s --help\n",
@@ -396,34 +404,74 @@ int parse_plain(CLI::App& app, GlobalOptions& global, const std::vector<std::str
 }
 
 constexpr Verb kVerbs[] = {
-    {"start", "Start a command in a detached tmux session on a server", parse_start},
-    {"list", "Sessions that have not ended", parse_list},
-    {"kill", "End sessions, or send them a signal", parse_kill},
-    {"logs", "What a session has printed: scrollback and screen", parse_logs},
-    {"attach", "Your terminal on a session", parse_attach},
-    {"exec", "Run a command on a server with your own input and output", parse_exec},
-    {"send", "Type text or press keys in a session", parse_send},
-    {"cp", "Copy files and directories to and from a server", parse_cp},
-    {"forward", "Forward ports and sockets: add, list, rm", parse_forward_verb},
-    {"wait", "Wait until a session ends, and exit with its code", parse_wait},
-    {"status", "The daemon, its connections and sessions in short", parse_plain<status>},
-    {"stats", "Connections and what they saved", parse_stats},
-    {"top", "Connections and sessions on the whole screen, as they are now", parse_plain<top>},
-    {"events", "What happens to sessions, connections and forwards, as it happens", parse_events},
-    {"contexts", "The known contexts", parse_plain<contexts>},
-    {"version", "Versions of cmctl and of the daemon", parse_plain<version>},
-    {"check", "Probe connections now: the master, and the way to the server", parse_check},
-    {"doctor", "What is wrong here and on the servers, and what to type", parse_doctor},
-    {"connect", "Connect to a server", parse_connect},
-    {"disconnect", "End a server's connection; its sessions run on", parse_disconnect},
-    {"ssh-config", "Settings with which plain ssh goes over the pool's connections", parse_plain<ssh_config>},
-    {"ssh-lease", "", parse_ssh_lease, true},  // what those settings run
-    {"completion", "Completion of verbs, options and names for a shell", parse_completion},
-    {"__complete", "", parse_complete},
-    {"daemon", "Start, stop, look at or reload the daemon", parse_daemon},
-    {"rpc", "Call a method of the API", parse_rpc},
-    {"mcp", "The sessions as tools of a coding agent: a Model Context Protocol server", parse_plain<mcp_server>},
-    {"proxy", "The daemon's socket as standard input and output", parse_plain<proxy>, true},
+    {"start", "Start a command in a detached tmux session on a server", parse_start,
+     "cmctl start --ctx server-a claude \"task\"\n"
+     "cmctl start --name nightly --cwd src/app -- make test\n"
+     "cmctl start --ctx server-a --wait -- make -j8\n"},
+    {"list", "Sessions that have not ended", parse_list,
+     "cmctl list --all --ctx server-a\n"
+     "cmctl list --watch\n"},
+    {"kill", "End sessions, or send them a signal", parse_kill,
+     "cmctl kill nightly\n"
+     "cmctl kill -s INT sess-4f7q\n"},
+    {"logs", "What a session has printed: scrollback and screen", parse_logs,
+     "cmctl logs -n 20 nightly\n"
+     "cmctl logs -f nightly\n"},
+    {"attach", "Your terminal on a session", parse_attach,
+     "cmctl attach nightly\n"
+     "cmctl attach --read-only nightly\n"},
+    {"exec", "Run a command on a server with your own input and output", parse_exec,
+     "cmctl exec --ctx server-a -- tar cz src > src.tgz\n"
+     "cmctl exec --ctx server-a -t htop\n"},
+    {"send", "Type text or press keys in a session", parse_send,
+     "cmctl send nightly \"yes, go on\"\n"
+     "cmctl send nightly --key C-c\n"
+     "git diff | cmctl send nightly -\n"},
+    {"cp", "Copy files and directories to and from a server", parse_cp,
+     "cmctl cp src server-a:backup/\n"
+     "cmctl cp server-a:log/app.log .\n"},
+    {"forward", "Forward ports and sockets: add, list, rm", parse_forward_verb,
+     "cmctl forward add --ctx server-a -L 8080:localhost:80\n"
+     "cmctl forward list\n"},
+    {"wait", "Wait until a session ends, and exit with its code", parse_wait,
+     "cmctl wait nightly && echo it went well\n"
+     "cmctl wait --timeout 10m nightly\n"},
+    {"status", "The daemon, its connections and sessions in short", parse_plain<status>, "cmctl\n"},
+    {"stats", "Connections and what they saved", parse_stats,
+     "cmctl stats\n"
+     "cmctl stats --json\n"},
+    {"top", "Connections and sessions on the whole screen, as they are now", parse_plain<top>, "cmctl top\n"},
+    {"events", "What happens to sessions, connections and forwards, as it happens", parse_events,
+     "cmctl events\n"
+     "cmctl events --json --type session.ended\n"},
+    {"contexts", "The known contexts", parse_plain<contexts>, "cmctl contexts\n"},
+    {"version", "Versions of cmctl and of the daemon", parse_plain<version>, "cmctl version\n"},
+    {"check", "Probe connections now: the master, and the way to the server", parse_check,
+     "cmctl check\n"
+     "cmctl check server-a\n"},
+    {"doctor", "What is wrong here and on the servers, and what to type", parse_doctor,
+     "cmctl doctor\n"
+     "cmctl doctor server-a\n"},
+    {"connect", "Connect to a server", parse_connect, "cmctl connect server-a\n"},
+    {"disconnect", "End a server's connection; its sessions run on", parse_disconnect,
+     "cmctl disconnect server-a\n"
+     "cmctl disconnect --force server-a\n"},
+    {"ssh-config", "Settings with which plain ssh goes over the pool's connections", parse_plain<ssh_config>,
+     "cmctl ssh-config > ~/.ssh/cmssh.conf\n"},
+    {"ssh-lease", "", parse_ssh_lease, "", true},  // what those settings run
+    {"completion", "Completion of verbs, options and names for a shell", parse_completion,
+     "source <(cmctl completion bash)\n"},
+    {"__complete", "", parse_complete, ""},
+    {"daemon", "Start, stop, look at or reload the daemon", parse_daemon,
+     "cmctl daemon status\n"
+     "cmctl daemon reload\n"},
+    {"rpc", "Call a method of the API", parse_rpc,
+     "cmctl rpc list '{\"all\": true}'\n"
+     "cmctl rpc rpc.discover\n"},
+    {"mcp", "The sessions as tools of a coding agent: a Model Context Protocol server", parse_plain<mcp_server>,
+     "claude mcp add cmssh -- cmctl mcp\n"},
+    {"proxy", "The daemon's socket as standard input and output", parse_plain<proxy>, "ssh workstation cmctl proxy\n",
+     true},
 };
 
 }  // namespace

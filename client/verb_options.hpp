@@ -21,6 +21,7 @@ struct Verb {
     const char* name;
     const char* text;
     int (*parse)(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words);
+    const char* examples;     // for its help, a line each
     bool stays_here = false;  // whatever CMSSH_HOST says
 };
 

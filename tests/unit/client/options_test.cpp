@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <sstream>
+
+#include "client/syntax.hpp"
+#include "client/verb_options.hpp"
+
 namespace cmssh::client {
 namespace {
 
@@ -36,6 +41,28 @@ INSTANTIATE_TEST_SUITE_P(
                     TrailingCase{"no_command_left_either", {"--ctx=a"}, std::nullopt, {"--ctx=a"}},
                     TrailingCase{"nothing", {}, std::nullopt, {}}),
     [](const auto& test) { return test.param.name; });
+
+TEST(Verbs, HaveExamplesOfWhatTheyTake) {
+    for (const Verb& verb : verbs()) {
+        if (*verb.text == '\0') {
+            continue;
+        }
+        const auto syntax = syntax_of_verb(verb.name);
+        ASSERT_TRUE(syntax) << verb.name;
+        EXPECT_STRNE(verb.examples, "") << verb.name;
+        std::istringstream lines(verb.examples);
+        for (std::string line; std::getline(lines, line);) {
+            const auto ours = line.find("cmctl");
+            ASSERT_NE(ours, std::string::npos) << line;
+            std::istringstream words(line.substr(ours));
+            for (std::string word; words >> word && word != "--";) {
+                if (word.size() > 1 && word.front() == '-') {
+                    EXPECT_NE(syntax->find_option(word), nullptr) << line;
+                }
+            }
+        }
+    }
+}
 
 }  // namespace
 }  // namespace cmssh::client
