@@ -64,7 +64,8 @@ std::vector<Candidate> words_of_type(std::string_view type) {
     while (!type.empty()) {
         const std::string_view word = type.substr(0, type.find(separator));
         // Capitals stand for something.
-        if (word.empty() || !std::all_of(word.begin(), word.end(), [](char c) { return c >= 'a' && c <= 'z'; })) {
+        const auto small = [](char c) { return (c >= 'a' && c <= 'z') || c == '.'; };
+        if (word.empty() || !std::all_of(word.begin(), word.end(), small)) {
             return {};
         }
         words.push_back({.word = std::string(word), .text = {}});

@@ -11,8 +11,8 @@
 #include <ctime>
 #include <sstream>
 
+#include "client/columns.hpp"
 #include "protocol/names.hpp"
-#include "protocol/utf8.hpp"
 
 namespace cmssh::client {
 namespace {
@@ -39,21 +39,35 @@ std::string_view sequence_of(Style style) {
     return "";
 }
 
-// Of text that printable() gave, so every character takes a column; wide ones are rare in what we show.
-std::size_t columns_of(std::string_view text) {
-    return static_cast<std::size_t>(std::count_if(
-        text.begin(), text.end(), [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) != 0x80; }));
-}
-
-std::string cut(const std::string& text, std::size_t columns) {
-    if (columns_of(text) <= columns || columns == 0) {
-        return text;
+// The widest give way first, until all fit. Nothing is cut where that would leave too little of them.
+void fit(std::vector<std::size_t>& widths, std::size_t width) {
+    constexpr std::size_t kLeast = 8;
+    // It says which row it is.
+    constexpr std::size_t kLeastOfFirst = 24;
+    const auto least = [&widths](std::size_t column) {
+        const std::size_t kept = column + 1 == widths.size() ? 1 : column == 0 ? kLeastOfFirst : kLeast;
+        return std::min(widths[column], kept);
+    };
+    std::size_t all = 0;
+    std::size_t at_least = 0;
+    for (std::size_t column = 0; column < widths.size(); ++column) {
+        const std::size_t gap = column == 0 ? 0 : kColumnGap;
+        all += widths[column] + gap;
+        at_least += least(column) + gap;
     }
-    std::size_t end = 0;
-    for (std::size_t column = 0; column + 1 < columns; ++column) {
-        end += utf8::first_character(std::string_view(text).substr(end)).size;
+    if (at_least > width) {
+        return;
     }
-    return text.substr(0, end) + "…";
+    while (all > width) {
+        std::size_t* widest = nullptr;
+        for (std::size_t column = 0; column < widths.size(); ++column) {
+            if (widths[column] > least(column) && (widest == nullptr || widths[column] >= *widest)) {
+                widest = &widths[column];
+            }
+        }
+        --*widest;
+        --all;
+    }
 }
 
 bool plain_word(const std::string& word) {
@@ -98,17 +112,16 @@ std::string Table::render(bool color, std::size_t width) const {
             measure(column, row[column].text);
         }
     }
+    fit(widths, width);
     std::string text;
     const auto append_row = [&](std::size_t count, const auto& cell_at) {
-        std::size_t at = 0;
         for (std::size_t column = 0; column < count; ++column) {
             const Cell& cell = cell_at(column);
             const bool last = column + 1 == count;
-            const std::string shown = last && width > at ? cut(cell.text, width - at) : cell.text;
+            const std::string shown = cut(cell.text, widths[column]);
             text += color ? styled(shown, cell.style) : shown;
             if (!last) {
                 text.append(widths[column] - columns_of(shown) + kColumnGap, ' ');
-                at += widths[column] + kColumnGap;
             }
         }
         text.erase(text.find_last_not_of(' ') + 1);
@@ -344,8 +357,15 @@ void StatusLine::tick() {
     if (!terminal_ || text_.empty() || elapsed < kMoment) {
         return;
     }
+    constexpr std::string_view kSpinner = "|/-\\";
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(elapsed).count();
-    std::fprintf(stderr, "\r\033[K%s (%llds)", text_.c_str(), static_cast<long long>(seconds));
+    const std::string turn = std::string(1, kSpinner[turns_++ % kSpinner.size()]) + ' ';
+    const std::string since = " (" + std::to_string(seconds) + "s)";
+    // A line that wraps would not be drawn over.
+    winsize size{};
+    const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > turn.size() + since.size() + 1;
+    const std::string shown = known ? cut(text_, size.ws_col - turn.size() - since.size() - 1) : text_;
+    std::fputs(("\r\033[K" + turn + shown + since).c_str(), stderr);
     std::fflush(stderr);
     drawn_ = true;
 }

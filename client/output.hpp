@@ -24,7 +24,7 @@ struct Cell {
 // With the colour of the style around it.
 [[nodiscard]] std::string styled(const std::string& text, Style style);
 
-// Columns as wide as their widest cell; the last one is cut at the terminal's edge.
+// Columns as wide as their widest cell, or cut so that all fit on the terminal.
 class Table {
 public:
     // Without a header where it is empty.
@@ -97,6 +97,7 @@ public:
 private:
     bool terminal_ = false;
     bool drawn_ = false;
+    std::size_t turns_ = 0;
     std::string text_;
     Instant began_;
 };

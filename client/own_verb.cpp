@@ -44,6 +44,8 @@ std::vector<std::string> command_line(const GlobalOptions& global, const std::ve
     if (global.no_spawn) {
         line.emplace_back("--no-spawn");
     }
+    // Empty: this machine, whatever CMSSH_HOST says.
+    line.insert(line.end(), {"--host", global.host.value_or("")});
     if (global.color != ColorWhen::Auto) {
         line.insert(line.end(), {"--color", global.color == ColorWhen::Always ? "always" : "never"});
     }

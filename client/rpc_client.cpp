@@ -180,8 +180,9 @@ std::variant<RpcClient, CallError> RpcClient::connect(const GlobalOptions& globa
     } while (spawned.another_serves && !interrupted() && std::chrono::steady_clock::now() < until &&
              ::poll(nullptr, 0, kEndingDaemonPauseMilliseconds) == 0);
     if (spawned.another_serves) {
-        return no_daemon("your daemon serves on another socket than " + path,
-                         "cmctl daemon stop, or leave --socket and CMSSH_SOCKET away");
+        const auto real = socket_of_daemon();
+        return no_daemon("your daemon serves on " + real.value_or("another socket") + ", not on " + path,
+                         real ? "cmctl --socket " + *real + " daemon stop, or use that one" : "use that one");
     }
     return no_daemon("the daemon was started and does not listen on " + path, "cmctl daemon status");
 }

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <vector>
 
@@ -124,6 +125,38 @@ std::string tail_of(int log_fd, off_t from) {
     return text;
 }
 
+// Message and hint of a cmsshd that did not start: its last two lines, where it said so. Else all that it said.
+Error last_words(const std::string& said) {
+    constexpr std::string_view kMessage = "cmsshd: ";
+    constexpr std::string_view kHint = "hint: ";
+    Error error;
+    std::string_view rest = said;
+    const auto take_last = [&rest](std::string_view begin) -> std::optional<std::string> {
+        const auto at = rest.rfind('\n') + 1;  // npos + 1 is 0
+        if (!rest.substr(at).starts_with(begin)) {
+            return std::nullopt;
+        }
+        std::string text(rest.substr(at + begin.size()));
+        rest = rest.substr(0, at == 0 ? 0 : at - 1);
+        return text;
+    };
+    error.hint = take_last(kHint).value_or("");
+    if (auto message = take_last(kMessage)) {
+        error.message = std::move(*message);
+    } else {
+        error.message = said;
+    }
+    return error;
+}
+
+std::string absolute(const std::string& path) {
+    std::array<char, PATH_MAX> directory{};
+    if (path.starts_with('/') || ::getcwd(directory.data(), directory.size()) == nullptr) {
+        return path;
+    }
+    return std::string(directory.data()) + '/' + path;
+}
+
 // As waitpid gives it; nullopt: it still ran at the deadline.
 std::optional<int> wait_for_exit(pid_t pid, Instant deadline) {
     int status = 0;
@@ -157,6 +190,15 @@ bool start_systemd_socket(const PathEnvironment& environment, Instant deadline) 
 }
 
 }  // namespace
+
+std::optional<std::string> socket_of_daemon() {
+    const std::string lock = runtime_dir(process_environment()) + "/cmsshd.lock";
+    const UniqueFd fd(::open(lock.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    std::string path(PATH_MAX, '\0');
+    const ssize_t count = fd ? ::pread(fd.get(), path.data(), path.size(), 0) : 0;
+    path.resize(static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
+    return path.starts_with('/') ? std::optional(std::move(path)) : std::nullopt;
+}
 
 std::string find_cmsshd() {
     std::string self(4096, '\0');
@@ -200,9 +242,10 @@ SpawnOutcome spawn_daemon(const GlobalOptions& global, std::optional<Instant> ca
     UniqueFd ready_read(ready[0]);
     UniqueFd ready_write(ready[1]);
 
-    std::vector<std::string> argv = {find_cmsshd(), "--socket", socket_path(environment, global.socket)};
-    if (global.config) {
-        argv.insert(argv.end(), {"--config", *global.config});
+    // It runs in the root directory.
+    std::vector<std::string> argv = {find_cmsshd(), "--socket", absolute(socket_path(environment, global.socket))};
+    if (const auto config = global.config ? global.config : environment.get("CMSSH_CONFIG")) {
+        argv.insert(argv.end(), {"--config", absolute(*config)});
     }
     auto variables = own_environment();
     variables.push_back("CMSSH_READY_FD=" + std::to_string(kReadyFd));
@@ -243,10 +286,10 @@ SpawnOutcome spawn_daemon(const GlobalOptions& global, std::optional<Instant> ca
         outcome.another_serves = true;
         return outcome;
     }
-    // It has said what is wrong; that is the message.
-    std::string said = tail_of(log.get(), log_begin);
-    return not_started("the daemon did not start" + (said.empty() ? std::string() : ":\n" + said),
-                       "look into " + log_path, code == kExitUsage ? exit_code::kUsage : exit_code::kNoDaemon);
+    const Error why = last_words(tail_of(log.get(), log_begin));
+    return not_started("the daemon did not start" + (why.message.empty() ? std::string() : ": " + why.message),
+                       why.hint.empty() ? "look into " + log_path : why.hint,
+                       code == kExitUsage ? exit_code::kUsage : exit_code::kNoDaemon);
 }
 
 }  // namespace cmssh::client

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "client/rpc_client.hpp"
@@ -15,6 +16,8 @@ struct SpawnOutcome {
     std::optional<CallError> failure;  // nullopt: somebody listens now
     bool another_serves = false;       // a daemon of this user runs already, perhaps on another socket
 };
+// Where this user's daemon says that it listens; nullopt: it says nothing, or there is none.
+[[nodiscard]] std::optional<std::string> socket_of_daemon();
 // The one that was installed with this cmctl, before any other in PATH.
 [[nodiscard]] std::string find_cmsshd();
 // Takes until the caller's deadline, and 10 s at most.

@@ -1,15 +1,13 @@
 #include "client/top_screen.hpp"
 
-#include <wchar.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <functional>
 #include <string_view>
 
+#include "client/columns.hpp"
 #include "protocol/names.hpp"
-#include "protocol/utf8.hpp"
 
 namespace cmssh::client {
 namespace {
@@ -33,21 +31,6 @@ constexpr std::array<const char*, 14> kHelp = {
     "RECON      reconnects: how often it was lost and made anew",
     "",
     "Any key goes back."};
-
-std::size_t width_of(char32_t character) {
-    const int width = ::wcwidth(static_cast<wchar_t>(character));
-    return width < 0 ? 1 : static_cast<std::size_t>(width);
-}
-
-std::size_t columns_of(std::string_view text) {
-    std::size_t columns = 0;
-    while (!text.empty()) {
-        const auto character = utf8::first_character(text);
-        columns += character.valid ? width_of(character.code_point) : 1;
-        text.remove_prefix(character.size);
-    }
-    return columns;
-}
 
 struct Column {
     const char* title;
@@ -226,27 +209,8 @@ ScreenLine title_line(const TopModel& model, const TopView& view, std::size_t co
 }  // namespace
 
 std::string fitted(const std::string& text, std::size_t columns) {
-    if (const std::size_t have = columns_of(text); have <= columns) {
-        return text + std::string(columns - have, ' ');
-    }
-    std::string cut;
-    std::size_t used = 0;
-    std::string_view rest = text;
-    while (!rest.empty() && columns > 0) {
-        const auto character = utf8::first_character(rest);
-        const std::size_t width = character.valid ? width_of(character.code_point) : 1;
-        if (used + width > columns - 1) {
-            break;
-        }
-        cut.append(rest.substr(0, character.size));
-        used += width;
-        rest.remove_prefix(character.size);
-    }
-    if (columns > 0) {
-        cut += "…";
-        ++used;
-    }
-    return cut + std::string(columns - used, ' ');
+    const std::string shown = cut(text, columns);
+    return shown + std::string(columns - columns_of(shown), ' ');
 }
 
 std::string sparkline(const std::deque<std::optional<double>>& samples, std::size_t width) {

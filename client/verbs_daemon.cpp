@@ -12,6 +12,7 @@
 #include "client/host.hpp"
 #include "client/interrupt.hpp"
 #include "client/output.hpp"
+#include "client/spawn_daemon.hpp"
 #include "client/verbs.hpp"
 #include "daemon/base/unique_fd.hpp"
 #include "protocol/names.hpp"
@@ -84,6 +85,12 @@ int daemon_stop(const GlobalOptions& global) {
     }
     auto running = RpcClient::connect_running(own_socket_path(global), deadline_of(global));
     if (!running) {
+        const auto real = socket_of_daemon();
+        if (real && RpcClient::connect_running(*real, deadline_of(global))) {
+            return print_error(global, CallError{.error = {.kind = ErrorKind::Internal,
+                                                           .message = "your daemon serves on " + *real,
+                                                           .hint = "cmctl --socket " + *real + " daemon stop"}});
+        }
         return exit_code::kOk;
     }
     if (const auto* failure = std::get_if<CallError>(&*running)) {

@@ -126,6 +126,7 @@ int serve(const Arguments& arguments) {
     if (!*socket) {
         return fail({.message = "another program serves on " + path, .hint = "give another --socket"}, kAnotherServes);
     }
+    (*lock)->say((*socket)->address());
     auto ready = ReadyPipe::from_environment();
     options.program = own_executable();
     for (char** variable = environ; *variable != nullptr; ++variable) {

@@ -20,8 +20,10 @@ _cmctl() {
     done
     local current=${words[${#words[@]} - 1]}
 
-    local reply line
-    reply=$(command cmctl __complete "${words[@]:1}" 2>/dev/null) || return 0
+    # The one that is typed, where it is not found by its name.
+    local program=${words[0]/#\~\//$HOME/} reply line
+    if [[ $program != */* ]]; then program=cmctl; fi
+    reply=$(command "$program" __complete "${words[@]:1}" 2>/dev/null) || return 0
     local -a lines=()
     mapfile -t lines <<<"$reply"
 

@@ -3,8 +3,12 @@
 function __cmctl_complete
     set -l words (commandline -opc)
     set -l current (commandline -ct)
+    # The one that is typed, where it is not found by its name.
+    set -l program (string replace -r '^~/' "$HOME/" -- $words[1])
+    string match -q '*/*' -- $program; or set program cmctl
+    type -q $program; or return
     set -e words[1]
-    set -l lines (command cmctl __complete $words "$current" 2>/dev/null)
+    set -l lines (command $program __complete $words "$current" 2>/dev/null)
     if set -l at (string match -r -g '^:command (\d+)$' -- $lines[1])
         set -l command $words[(math $at + 1)..-1]
         test (count $words) -gt $at; or set command

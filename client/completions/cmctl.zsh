@@ -4,8 +4,11 @@
 _cmctl() {
     local -a lines open open_shown full full_shown
     local line word shown
+    # The one that is typed, where it is not found by its name.
+    local program="${(Q)words[1]/#\~\//$HOME/}"
+    if [[ $program != */* ]]; then program=cmctl; fi
     # Quotes are taken off the words, and nothing in them is expanded.
-    lines=("${(@f)$(command cmctl __complete "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)}")
+    lines=("${(@f)$(command "$program" __complete "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)}")
 
     if [[ $lines[1] == ":command "* ]]; then
         local -i at=$(( ${lines[1]#:command } + 1 ))

@@ -67,4 +67,9 @@ Result<std::optional<DaemonLock>> DaemonLock::take(const std::string& dir) {
     return std::optional<DaemonLock>(DaemonLock(std::move(fd)));
 }
 
+void DaemonLock::say(const std::string& text) const {
+    const bool said = ::ftruncate(fd_.get(), 0) == 0 && ::pwrite(fd_.get(), text.data(), text.size(), 0) >= 0;
+    static_cast<void>(said);
+}
+
 }  // namespace cmssh

@@ -115,6 +115,44 @@ TEST_F(DaemonStart, IsRefusedOnASocketThatAnotherProgramServes) {
     EXPECT_TRUE(exists(world.dir / "other.sock"));
 }
 
+TEST_F(DaemonStart, OnDemandIsWithPathsOfTheCallersDirectory) {
+    make_dirs(world.dir / "here");
+    write_file(world.dir / "here/mine.toml", "[contexts.only-here]\nhost = \"server-1\"\n");
+    SpawnOptions spawn;
+    spawn.environment = world.daemon.environment();
+    const auto here = [&](const std::string& arguments) {
+        return run({"sh", "-c", "cd \"$1\" && exec \"$2\" " + arguments, "sh", world.dir / "here", CMSSH_CMCTL}, spawn);
+    };
+    const Finished listed = here("--config mine.toml --socket mine.sock contexts");
+    EXPECT_EQ(listed.status.code, 0) << listed.errors;
+    EXPECT_NE(listed.output.find("only-here"), std::string::npos) << listed.output;
+    EXPECT_TRUE(exists(world.dir / "here/mine.sock"));
+    EXPECT_EQ(here("--socket mine.sock daemon stop").status.code, 0);
+    EXPECT_FALSE(exists(world.dir / "here/mine.sock"));
+}
+
+TEST_F(DaemonStart, IsFoundByThoseWhoLookElsewhere) {
+    const std::string real = world.dir / "other.sock";
+    EXPECT_EQ(world.daemon.cmctl({"--socket", real, "list"}).status.code, 0);
+    const Finished lost = world.daemon.cmctl({"list"});
+    EXPECT_EQ(lost.status.code, 4);
+    EXPECT_NE(lost.errors.find("cmctl --socket " + real + " daemon stop"), std::string::npos) << lost.errors;
+    const Finished stop = world.daemon.cmctl({"daemon", "stop"});
+    EXPECT_EQ(stop.status.code, 1);
+    EXPECT_NE(stop.errors.find("hint: cmctl --socket " + real + " daemon stop"), std::string::npos) << stop.errors;
+    EXPECT_EQ(world.daemon.cmctl({"--socket", real, "daemon", "stop"}).status.code, 0);
+    EXPECT_EQ(world.daemon.cmctl({"daemon", "stop"}).status.code, 0);
+}
+
+TEST_F(DaemonStart, OnDemandThatFailsSaysWhyInTwoLines) {
+    write_file(world.daemon.config_file(), "foo = 1\n");
+    const Finished finished = world.daemon.cmctl({"list"});
+    EXPECT_EQ(finished.status.code, 2);
+    EXPECT_EQ(std::count(finished.errors.begin(), finished.errors.end(), '\n'), 2) << finished.errors;
+    EXPECT_TRUE(finished.errors.starts_with("cmctl: the daemon did not start: ")) << finished.errors;
+    EXPECT_NE(finished.errors.find("foo: unknown key\nhint: "), std::string::npos) << finished.errors;
+}
+
 TEST_F(DaemonStart, LeavesAFileInThePlaceOfItsSocketAlone) {
     write_file(world.daemon.socket_path(), "somebody's");
     expect_refusal(start(), 1, world.daemon.socket_path());

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <sstream>
+
+#include "client/columns.hpp"
+
 namespace cmssh::client {
 namespace {
 
@@ -29,6 +33,35 @@ TEST(Table, CutsTheLastColumnAtTheEdge) {
     EXPECT_EQ(table.render(false, 10), "id  ünïcö…\n");
     EXPECT_EQ(table.render(false, 0), "id  ünïcödé text\n");
     EXPECT_EQ(table.render(false, 3), "id  ünïcödé text\n") << "no room at all: wrapped by the terminal";
+}
+
+TEST(Table, FitsTheTerminal) {
+    Table table({"ID", "NAME", "CTX", "SERVER", "STATE", "AGE", "COMMAND"});
+    table.add({{"sess-jxqg566z"},
+               {"a-rather-long-session-name-number-1"},
+               {"root@127.0.0.51:25737"},
+               {"root@127.0.0.51:25737 via cmd-4b672a66"},
+               {"running"},
+               {"12m"},
+               {"sh -c 'sleep 100 # 日本語日本語日本語日本語日本語'"}});
+    for (const std::size_t width : {80U, 100U, 120U, 160U}) {
+        std::istringstream lines(table.render(false, width));
+        for (std::string line; std::getline(lines, line);) {
+            EXPECT_LE(columns_of(line), width) << line;
+            EXPECT_TRUE(line.starts_with("sess-jxqg566z  a-rather") || line.starts_with("ID ")) << line;
+        }
+    }
+    EXPECT_NE(table.render(false, 0).find("number-1 "), std::string::npos);
+}
+
+TEST(Columns, AreOfATerminal) {
+    EXPECT_EQ(columns_of("ünïcödé"), 7U);
+    EXPECT_EQ(columns_of("日本"), 4U);
+    EXPECT_EQ(columns_of("e\u0301"), 1U);
+    EXPECT_EQ(cut("日本語", 6), "日本語");
+    EXPECT_EQ(cut("日本語", 5), "日本…");
+    EXPECT_EQ(cut("日本語", 4), "日…");
+    EXPECT_EQ(cut("abc", 0), "");
 }
 
 TEST(Table, LetsNoTerminalActOnText) {
