@@ -19,8 +19,6 @@ constexpr std::size_t kLongestText = 60;
 // tmux's names of what a person presses in a program that does not answer.
 constexpr std::array kKeys = {"C-c",    "C-d", "C-z",  "Enter", "Escape", "Tab",    "Space",
                               "BSpace", "Up",  "Down", "Left",  "Right",  "PageUp", "PageDown"};
-constexpr std::array kStates = {api::SessionState::Starting, api::SessionState::Running, api::SessionState::Unreachable,
-                                api::SessionState::Exited,   api::SessionState::Killed,  api::SessionState::Lost};
 
 std::vector<Candidate> signals() {
     std::vector<Candidate> names;
@@ -94,10 +92,6 @@ void complete_value(Completion& completion, const VerbSyntax& verb, const Option
         completion.asked = removes ? Asked::Forwards : Asked::Nothing;
     } else if (type == "SIG") {
         completion.candidates = signals();
-    } else if (type == "STATE") {
-        for (const api::SessionState state : kStates) {
-            completion.candidates.push_back({.word = std::string(to_string(state)), .text = {}});
-        }
     } else if (type == "K") {
         for (const char* key : kKeys) {
             completion.candidates.push_back({.word = key, .text = {}});

@@ -10,6 +10,7 @@
 #include "client/verbs.hpp"
 #include "protocol/errors.hpp"
 #include "protocol/events.hpp"
+#include "protocol/methods.hpp"
 #include "protocol/names.hpp"
 
 namespace cmssh::client {
@@ -110,7 +111,12 @@ int parse_list(CLI::App& app, GlobalOptions& global, const std::vector<std::stri
     ListOptions options;
     app.add_option("--ctx", options.ctx, "Only of this context")->type_name("C");
     app.add_flag("--all", options.all, "Ended ones too");
-    app.add_option("--state", options.state, "Only in this state")->type_name("STATE");
+    std::vector<std::string> states;
+    for (const auto state : {api::SessionState::Starting, api::SessionState::Running, api::SessionState::Unreachable,
+                             api::SessionState::Exited, api::SessionState::Killed, api::SessionState::Lost}) {
+        states.emplace_back(to_string(state));
+    }
+    app.add_option("--state", options.state, "Only in this state")->type_name("STATE")->check(CLI::IsMember(states));
     app.add_flag("--watch", options.watch, "Show them anew with each change, until Ctrl-C");
     return parse_words(app, words, [&] { return list(global, options); });
 }

@@ -99,6 +99,9 @@ asio::awaitable<Result<std::unique_ptr<TmuxChannel>>> TmuxChannel::open(asio::an
                 const auto answers = co_await master->check(deadline);
                 error = answers ? not_started(channel->diagnostics_) : std::move(error);
             }
+            if (error.kind == ErrorKind::TmuxMissing && config.tmux != "tmux") {
+                error.message = "there is no " + printable(config.tmux) + " on the server, which sessions.tmux names";
+            }
             co_return error;
         }
         const auto timer = clock.make_timer();
