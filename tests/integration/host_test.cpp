@@ -479,7 +479,7 @@ TEST_F(Proxy, CarriesBothFramingsAndAnswersBehindTheEndOfInput) {
 // Far more than pipes and sockets hold, in both directions at once.
 TEST_F(Proxy, CarriesMuchUnchanged) {
     std::string text;
-    for (int i = 0; text.size() < 3'000'000; ++i) {
+    for (std::int64_t i = 0; text.size() < 3'000'000; ++i) {
         text += std::to_string(i * 7919) + " ";
     }
     std::string input;
