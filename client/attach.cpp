@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "client/call.hpp"
+#include "client/held_signals.hpp"
 #include "client/host.hpp"
 #include "client/interrupt.hpp"
 #include "client/login_call.hpp"
@@ -67,27 +68,6 @@ bool may_pass(const CallError& failure) {
             return failure.exit_code == exit_code::kNoDaemon;
     }
 }
-
-// Signals arrive while ppoll() waits, and never between a look at what they set and the wait.
-class HeldSignals {
-public:
-    HeldSignals() {
-        sigset_t held;
-        ::sigemptyset(&held);
-        for (const int signal : {SIGINT, SIGTERM, SIGWINCH}) {
-            ::sigaddset(&held, signal);
-        }
-        ::sigprocmask(SIG_BLOCK, &held, &before_);
-    }
-    ~HeldSignals() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
-    HeldSignals(const HeldSignals&) = delete;
-    HeldSignals& operator=(const HeldSignals&) = delete;
-
-    [[nodiscard]] const sigset_t* before() const { return &before_; }
-
-private:
-    sigset_t before_{};
-};
 
 }  // namespace
 

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "client/held_signals.hpp"
 #include "client/interrupt.hpp"
 
 namespace cmssh::client {
@@ -24,28 +25,6 @@ volatile sig_atomic_t window_changed = 0;
 void on_window_change(int /*signal*/) {
     window_changed = 1;
 }
-
-// While it lives, these come only where ppoll() lets them in: none is missed between a look at what they set and the
-// wait.
-class HeldSignals {
-public:
-    HeldSignals() {
-        sigset_t held;
-        ::sigemptyset(&held);
-        for (const int signal : {SIGINT, SIGTERM, SIGWINCH}) {
-            ::sigaddset(&held, signal);
-        }
-        ::sigprocmask(SIG_BLOCK, &held, &before_);
-    }
-    ~HeldSignals() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
-    HeldSignals(const HeldSignals&) = delete;
-    HeldSignals& operator=(const HeldSignals&) = delete;
-
-    [[nodiscard]] const sigset_t* open() const { return &before_; }
-
-private:
-    sigset_t before_{};
-};
 
 timespec time_until(Instant until) {
     const auto left = std::max(until - std::chrono::steady_clock::now(), std::chrono::steady_clock::duration::zero());
@@ -138,7 +117,7 @@ Outcome<api::SubscribeResult> EventStream::open_next() {
                 .daemon_lost = true};
         }
         const timespec pause = time_until(now + kPause);
-        ::ppoll(nullptr, 0, &pause, held.open());
+        ::ppoll(nullptr, 0, &pause, held.before());
     }
 }
 
@@ -162,7 +141,7 @@ std::variant<EventStream::Woken, CallError> EventStream::wait(std::optional<Inst
                                      pollfd{.fd = STDOUT_FILENO, .events = 0, .revents = 0},
                                      pollfd{.fd = input, .events = POLLIN, .revents = 0}};  // -1: passed over
         const timespec left = until ? time_until(*until) : timespec{};
-        const int ready = ::ppoll(waited.data(), waited.size(), until ? &left : nullptr, held.open());
+        const int ready = ::ppoll(waited.data(), waited.size(), until ? &left : nullptr, held.before());
         if (ready > 0 && waited[1].revents != 0) {
             return Woken::OutputClosed;
         }
