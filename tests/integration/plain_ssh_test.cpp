@@ -366,8 +366,10 @@ TEST_F(PlainSsh, ALoginThatFailsIsLeftToSshAndNotTriedAgain) {
 TEST_F(PlainSsh, ALeaseOutlivesTheDaemon) {
     const std::string fifo = world.dir / "fifo";
     ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
-    Process one(ssh_words({"server-1", "cat " + fifo}), options());
-    ASSERT_TRUE(wait_until([this] { return links().size() == 1; }));
+    Process one(ssh_words({"server-1", "echo on; cat " + fifo}), options());
+    // One whose answer goes with the daemon logs in by itself.
+    ASSERT_TRUE(wait_until([&one] { return one.output() == "on\n"; }));
+    ASSERT_EQ(links().size(), 1U);
     world.daemon.crash();
     world.start_daemon();
     ASSERT_TRUE(world.connection_becomes(key, "up"));
