@@ -1,5 +1,6 @@
-# Run by CPack before it packs what was installed.
+# Run by CPack before it packs what was installed. Not file(INSTALL): that would put DESTDIR before the path once more.
 if(CPACK_GENERATOR STREQUAL "DEB")
-  file(INSTALL "${CMAKE_CURRENT_LIST_DIR}/lintian-overrides"
-       DESTINATION "${CPACK_TEMPORARY_INSTALL_DIRECTORY}/usr/share/lintian/overrides" RENAME cmssh)
+  set(overrides "${CPACK_TEMPORARY_INSTALL_DIRECTORY}/usr/share/lintian/overrides")
+  file(MAKE_DIRECTORY "${overrides}")
+  file(COPY_FILE "${CMAKE_CURRENT_LIST_DIR}/lintian-overrides" "${overrides}/cmssh")
 endif()
