@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "client/output.hpp"
+#include "client/spawn_daemon.hpp"
 #include "protocol/names.hpp"
 #include "protocol/server_key.hpp"
 
@@ -159,24 +160,15 @@ Check judge_paths(const std::string& api_socket, const Result<std::string>& cont
 }
 
 Check judge_config(const std::optional<ConfigAnswer>& answer, const std::string& path, bool exists) {
-    constexpr std::string_view kSpeaker = "cmsshd: ";
-    constexpr std::string_view kHint = "hint: ";
     if (!answer) {
         return here("config", CheckStatus::Fail, "cmsshd cannot be run", "install cmsshd beside cmctl or in PATH");
     }
     if (answer->exit_code == 0) {
         return here("config", CheckStatus::Ok, exists ? path : path + ": not there, all is default");
     }
-    Check check = here("config", CheckStatus::Fail, path + " cannot be read", "cmsshd --print-default-config");
-    std::istringstream lines(answer->errors);
-    for (std::string line; std::getline(lines, line);) {
-        if (line.starts_with(kSpeaker)) {
-            check.detail = line.substr(kSpeaker.size());
-        } else if (line.starts_with(kHint)) {
-            check.hint = line.substr(kHint.size());
-        }
-    }
-    return check;
+    const Error why = last_words(answer->errors);
+    return here("config", CheckStatus::Fail, why.message.empty() ? path + " cannot be read" : why.message,
+                why.hint.empty() ? "cmsshd --print-default-config" : why.hint);
 }
 
 Check judge_units(const std::optional<std::string>& shown) {

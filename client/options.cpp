@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "client/given_context.hpp"
+#include "client/start_line.hpp"
 #include "client/syntax.hpp"
 #include "client/verb_options.hpp"
 #include "client/verbs.hpp"

@@ -98,10 +98,6 @@ struct RpcOptions {
     std::optional<std::string> params;  // JSON, or - for standard input
 };
 
-// `--ctx C` or `--ctx=C` at the end of a start line that has neither --ctx before the command nor "--": taken off the
-// command. nullopt: there is none.
-[[nodiscard]] std::optional<std::string> take_trailing_ctx(std::vector<std::string>& command);
-
 // Runs the verb that the command line names; the exit code.
 int run_command_line(int argc, char** argv);
 

@@ -7,6 +7,8 @@
 
 #include <cerrno>
 
+#include "client/host.hpp"
+
 namespace cmssh::client {
 namespace {
 
@@ -35,15 +37,8 @@ private:
 
 std::vector<std::string> command_line(const GlobalOptions& global, const std::vector<std::string>& words) {
     std::vector<std::string> line = {"cmctl"};
-    if (global.socket) {
-        line.insert(line.end(), {"--socket", *global.socket});
-    }
-    if (global.config) {
-        line.insert(line.end(), {"--config", *global.config});
-    }
-    if (global.no_spawn) {
-        line.emplace_back("--no-spawn");
-    }
+    const auto daemon = daemon_options(global);
+    line.insert(line.end(), daemon.begin(), daemon.end());
     // Empty: this machine, whatever CMSSH_HOST says.
     line.insert(line.end(), {"--host", global.host.value_or("")});
     if (global.color != ColorWhen::Auto) {

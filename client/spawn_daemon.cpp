@@ -125,30 +125,6 @@ std::string tail_of(int log_fd, off_t from) {
     return text;
 }
 
-// Message and hint of a cmsshd that did not start: its last two lines, where it said so. Else all that it said.
-Error last_words(const std::string& said) {
-    constexpr std::string_view kMessage = "cmsshd: ";
-    constexpr std::string_view kHint = "hint: ";
-    Error error;
-    std::string_view rest = said;
-    const auto take_last = [&rest](std::string_view begin) -> std::optional<std::string> {
-        const auto at = rest.rfind('\n') + 1;  // npos + 1 is 0
-        if (!rest.substr(at).starts_with(begin)) {
-            return std::nullopt;
-        }
-        std::string text(rest.substr(at + begin.size()));
-        rest = rest.substr(0, at == 0 ? 0 : at - 1);
-        return text;
-    };
-    error.hint = take_last(kHint).value_or("");
-    if (auto message = take_last(kMessage)) {
-        error.message = std::move(*message);
-    } else {
-        error.message = said;
-    }
-    return error;
-}
-
 std::string absolute(const std::string& path) {
     std::array<char, PATH_MAX> directory{};
     if (path.starts_with('/') || ::getcwd(directory.data(), directory.size()) == nullptr) {
@@ -190,6 +166,28 @@ bool start_systemd_socket(const PathEnvironment& environment, Instant deadline) 
 }
 
 }  // namespace
+
+Error last_words(const std::string& said) {
+    constexpr std::string_view kMessage = "cmsshd: ";
+    constexpr std::string_view kHint = "hint: ";
+    std::string_view rest = std::string_view(said).substr(0, said.find_last_not_of('\n') + 1);
+    const auto take_last = [&rest](std::string_view begin) {
+        const auto at = rest.rfind('\n') + 1;  // npos + 1 is 0
+        std::string text;
+        if (rest.substr(at).starts_with(begin)) {
+            text = rest.substr(at + begin.size());
+            rest = rest.substr(0, at == 0 ? 0 : at - 1);
+        }
+        return text;
+    };
+    Error error;
+    error.hint = take_last(kHint);
+    error.message = take_last(kMessage);
+    if (error.message.empty()) {
+        error.message = rest;
+    }
+    return error;
+}
 
 std::optional<std::string> socket_of_daemon() {
     const std::string lock = runtime_dir(process_environment()) + "/cmsshd.lock";

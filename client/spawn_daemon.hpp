@@ -16,6 +16,8 @@ struct SpawnOutcome {
     std::optional<CallError> failure;  // nullopt: somebody listens now
     bool another_serves = false;       // a daemon of this user runs already, perhaps on another socket
 };
+// Message and hint of a cmsshd that did not start, from all that it printed: the last two lines, where it said so.
+[[nodiscard]] Error last_words(const std::string& said);
 // Where this user's daemon says that it listens; nullopt: it says nothing, or there is none.
 [[nodiscard]] std::optional<std::string> socket_of_daemon();
 // The one that was installed with this cmctl, before any other in PATH.

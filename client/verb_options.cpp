@@ -7,6 +7,7 @@
 
 #include "client/completion_scripts.hpp"
 #include "client/output.hpp"
+#include "client/start_line.hpp"
 #include "client/verbs.hpp"
 #include "protocol/errors.hpp"
 #include "protocol/events.hpp"
@@ -15,36 +16,6 @@
 
 namespace cmssh::client {
 namespace {
-
-// The words of a start line up to the first that is no option are ours; what follows is the command, untouched.
-struct StartLine {
-    std::vector<std::string> options;
-    std::vector<std::string> command;
-    bool separated = false;  // by "--"
-};
-
-StartLine split_start_line(const std::vector<std::string>& words) {
-    StartLine line;
-    std::size_t at = 0;
-    while (at < words.size()) {
-        const std::string& word = words[at];
-        if (word == "--") {
-            line.separated = true;
-            ++at;
-            break;
-        }
-        if (word.size() < 2 || word[0] != '-') {
-            break;
-        }
-        line.options.push_back(word);
-        ++at;
-        if (takes_value(word) && at < words.size()) {
-            line.options.push_back(words[at++]);
-        }
-    }
-    line.command.assign(words.begin() + static_cast<std::ptrdiff_t>(at), words.end());
-    return line;
-}
 
 // Before the examples.
 void add_note(CLI::App& app, const std::string& text) {
@@ -493,12 +464,6 @@ const Verb* find_verb(std::string_view name) {
     return found == std::end(kVerbs) ? nullptr : found;
 }
 
-bool takes_value(std::string_view option) {
-    static constexpr const char* kOptions[] = {"--ctx",    "--name",    "--cwd",    "--env",   "--key",
-                                               "--socket", "--timeout", "--config", "--color", "--host"};
-    return std::any_of(std::begin(kOptions), std::end(kOptions), [option](const char* it) { return option == it; });
-}
-
 // --help and --version are told as CLI11 does, what is wrong as cmctl tells every error.
 int stop(const CLI::App& app, const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) {
@@ -506,22 +471,6 @@ int stop(const CLI::App& app, const CLI::ParseError& error) {
     }
     std::fprintf(stderr, "cmctl: %s\nhint: %s --help\n", printable(error.what()).c_str(), app.get_name().c_str());
     return exit_code::kUsage;
-}
-
-std::optional<std::string> take_trailing_ctx(std::vector<std::string>& command) {
-    constexpr std::string_view kOption = "--ctx";
-    // A command must be left.
-    if (command.size() >= 3 && command[command.size() - 2] == kOption) {
-        std::string ctx = command.back();
-        command.resize(command.size() - 2);
-        return ctx;
-    }
-    if (command.size() >= 2 && command.back().starts_with("--ctx=")) {
-        std::string ctx = command.back().substr(kOption.size() + 1);
-        command.pop_back();
-        return ctx;
-    }
-    return std::nullopt;
 }
 
 }  // namespace cmssh::client

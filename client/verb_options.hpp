@@ -30,8 +30,6 @@ struct Verb {
 // By its name or a short one. nullptr: there is none.
 [[nodiscard]] const Verb* find_verb(std::string_view name);
 
-// Whether the next word is the value of this option: of those of every verb, and of a start's.
-[[nodiscard]] bool takes_value(std::string_view option);
 // The exit code, once what was wrong with the words, or the help, is told.
 int stop(const CLI::App& app, const CLI::ParseError& error);
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <sstream>
 
@@ -300,7 +301,7 @@ void print(const GlobalOptions& global, const std::vector<Check>& checks) {
     std::string line;
     for (const Check* check : shown) {
         std::getline(lines, line);
-        print_line(line);
+        std::fputs((line + "\n").c_str(), stdout);
         if (!check->hint.empty()) {
             print_line("      -> " + printable(check->hint));
         }

@@ -97,7 +97,7 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
                 .on_changed = [this](const std::string& key) { events_.touch(EventHub::Kind::Connection, key); }},
             options_.runtime_dir),
       forwards_(io.get_executor(), clock_, config_, sessions_, leases_, registry_),
-      live_(sessions_, pool_, forwards_),
+      live_(sessions_, pool_, &forwards_),
       handlers_(clock_, config_, sessions_, leases_, remote_exec_, forwards_, pool_, resolver_, askpass_, events_,
                 *this, options_.home),
       server_(io.get_executor(), clock_, config_, handlers_, socket_.take_fd()),

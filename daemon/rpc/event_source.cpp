@@ -12,7 +12,9 @@ api::Snapshot LiveSource::all() const {
     for (const auto& [key, connection] : pool_.connections()) {
         snapshot.connections.push_back(connection->describe());
     }
-    snapshot.forwards = forwards_.list({}).forwards;
+    if (forwards_ != nullptr) {
+        snapshot.forwards = forwards_->list({}).forwards;
+    }
     return snapshot;
 }
 
@@ -27,7 +29,7 @@ std::optional<api::Connection> LiveSource::connection(const std::string& key) co
 }
 
 std::optional<api::Forward> LiveSource::forward(const std::string& id) const {
-    return forwards_.find(id);
+    return forwards_ == nullptr ? std::nullopt : forwards_->find(id);
 }
 
 }  // namespace cmssh

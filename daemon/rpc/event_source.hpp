@@ -20,10 +20,10 @@ public:
     [[nodiscard]] virtual std::optional<api::Forward> forward(const std::string& id) const = 0;
 };
 
-// The daemon's. All three outlive it.
+// The daemon's. All three outlive it, and may be made after it. forwards nullptr: there are none.
 class LiveSource final : public EventSource {
 public:
-    LiveSource(const Sessions& sessions, const Pool& pool, const Forwards& forwards)
+    LiveSource(const Sessions& sessions, const Pool& pool, const Forwards* forwards)
         : sessions_(sessions), pool_(pool), forwards_(forwards) {}
 
     [[nodiscard]] api::Snapshot all() const override;
@@ -34,7 +34,7 @@ public:
 private:
     const Sessions& sessions_;
     const Pool& pool_;
-    const Forwards& forwards_;
+    const Forwards* forwards_;
 };
 
 }  // namespace cmssh

@@ -45,6 +45,12 @@ Json find(const Json& checks, const std::string& where, const std::string& name)
     return found == checks.end() ? Json() : *found;
 }
 
+TEST(Doctor, IsInColourOnDemand) {
+    World world(servers(1));
+    const Finished finished = world.daemon.cmctl({"--color", "always", "doctor"});
+    EXPECT_THAT(finished.output, HasSubstr("\033[32mok  \033[0m  config"));
+}
+
 TEST(Doctor, OfAHealthySetUpFindsNothing) {
     World world(servers(1), "[tools.lister]\ncommand = [\"ls\"]\n");
     const std::string agent_socket = world.dir / "agent";

@@ -320,7 +320,7 @@ TEST_F(Events, WithTheSnapshotGiveWhatThereIs) {
 // cmctl as a process that runs on.
 class Watcher {
 public:
-    Watcher(const World& world, const Words& words) : process_(argv(words), options(world)) {}
+    Watcher(const World& world, const Words& words) : process_(world.daemon.spawn_cmctl(words)) {}
     [[nodiscard]] bool prints(const std::string& text) {
         return wait_until([&] { return process_.output().find(text) != std::string::npos; });
     }
@@ -343,16 +343,6 @@ public:
     }
 
 private:
-    static Words argv(const Words& words) {
-        Words all = {CMSSH_CMCTL, "--no-spawn"};
-        all.insert(all.end(), words.begin(), words.end());
-        return all;
-    }
-    static SpawnOptions options(const World& world) {
-        SpawnOptions spawn;
-        spawn.environment = world.daemon.environment();
-        return spawn;
-    }
     Process process_;
 };
 

@@ -41,7 +41,7 @@ private:
 
 class Cmctl {
 public:
-    Cmctl(const World& world, const Words& words) : process_(argv(words), options(world)) {}
+    Cmctl(const World& world, const Words& words) : process_(world.daemon.spawn_cmctl(words)) {}
     [[nodiscard]] bool prints(const std::string& text) const {
         return wait_until([&] { return process_.output().size() >= text.size(); }) && process_.output() == text;
     }
@@ -57,16 +57,6 @@ public:
     void interrupt() { process_.send_signal(SIGINT); }
 
 private:
-    static Words argv(const Words& words) {
-        Words all = {CMSSH_CMCTL, "--no-spawn"};
-        all.insert(all.end(), words.begin(), words.end());
-        return all;
-    }
-    static SpawnOptions options(const World& world) {
-        SpawnOptions spawn;
-        spawn.environment = world.daemon.environment();
-        return spawn;
-    }
     Process process_;
 };
 

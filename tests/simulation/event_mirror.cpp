@@ -3,8 +3,8 @@
 namespace cmssh::sim {
 
 EventMirror::EventMirror(asio::any_io_executor executor, Clock& clock, const Sessions& sessions, const Pool& pool)
-    : hub(std::move(executor), clock), sessions_(sessions), pool_(pool) {
-    hub.set_source(*this);
+    : hub(std::move(executor), clock), truth_(sessions, pool, nullptr) {
+    hub.set_source(truth_);
 }
 
 void EventMirror::subscribe() {
@@ -61,7 +61,7 @@ std::optional<std::string> EventMirror::difference() const {
     if (!failure_.empty()) {
         return failure_;
     }
-    const Picture truth = picture_of(all());
+    const Picture truth = picture_of(truth_.all());
     const auto compare = [](const auto& seen, const auto& is) -> std::optional<std::string> {
         if (seen == is) {
             return std::nullopt;
@@ -80,29 +80,6 @@ std::optional<std::string> EventMirror::difference() const {
         return sessions;
     }
     return compare(seen_.connections, truth.connections);
-}
-
-api::Snapshot EventMirror::all() const {
-    api::Snapshot snapshot;
-    for (const auto& record : sessions_.table().all()) {
-        if (!api::ended(record->view.state)) {
-            snapshot.sessions.push_back(record->view);
-        }
-    }
-    for (const auto& [key, connection] : pool_.connections()) {
-        snapshot.connections.push_back(connection->describe());
-    }
-    return snapshot;
-}
-
-std::optional<api::Session> EventMirror::session(const std::string& id) const {
-    const auto record = sessions_.table().by_id(id);
-    return record == nullptr ? std::nullopt : std::optional(record->view);
-}
-
-std::optional<api::Connection> EventMirror::connection(const std::string& key) const {
-    const auto found = pool_.connections().find(key);
-    return found == pool_.connections().end() ? std::nullopt : std::optional(found->second->describe());
 }
 
 }  // namespace cmssh::sim

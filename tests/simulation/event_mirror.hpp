@@ -11,7 +11,7 @@
 
 namespace cmssh::sim {
 
-class EventMirror final : public EventSource, public EventSink {
+class EventMirror final : public EventSink {
 public:
     // Both may be made later.
     EventMirror(asio::any_io_executor executor, Clock& clock, const Sessions& sessions, const Pool& pool);
@@ -19,11 +19,6 @@ public:
     void subscribe();
     // nullopt: it shows what there is.
     [[nodiscard]] std::optional<std::string> difference() const;
-
-    [[nodiscard]] api::Snapshot all() const override;
-    [[nodiscard]] std::optional<api::Session> session(const std::string& id) const override;
-    [[nodiscard]] std::optional<api::Connection> connection(const std::string& key) const override;
-    [[nodiscard]] std::optional<api::Forward> forward(const std::string& /*id*/) const override { return std::nullopt; }
 
     void push(Json params) override;
     [[nodiscard]] std::uint64_t given() const override { return 0; }
@@ -42,8 +37,7 @@ private:
     static void put(Picture& picture, const api::Connection& connection);
     [[nodiscard]] static Picture picture_of(const api::Snapshot& snapshot);
 
-    const Sessions& sessions_;
-    const Pool& pool_;
+    LiveSource truth_;
     Picture seen_;
     std::uint64_t seq_ = 0;
     std::string failure_;

@@ -157,4 +157,12 @@ Finished Daemon::cmctl(const Words& arguments, const std::string& input, Deadlin
     return run(argv, spawn, deadline);
 }
 
+Process Daemon::spawn_cmctl(const Words& arguments) const {
+    SpawnOptions spawn;
+    spawn.environment = environment_;
+    Words argv = {CMSSH_CMCTL, "--no-spawn"};
+    argv.insert(argv.end(), arguments.begin(), arguments.end());
+    return Process(argv, spawn);
+}
+
 }  // namespace cmssh::test

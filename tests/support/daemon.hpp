@@ -47,6 +47,9 @@ public:
     [[nodiscard]] Finished cmctl(const Words& arguments, const std::string& input = {},
                                  Deadline deadline = in(kPatience)) const;
 
+    // One that runs on; it starts no daemon.
+    [[nodiscard]] Process spawn_cmctl(const Words& arguments) const;
+
 private:
     void expect_clean_log() const;
 

@@ -4,6 +4,7 @@
 
 #include <sstream>
 
+#include "client/start_line.hpp"
 #include "client/syntax.hpp"
 #include "client/verb_options.hpp"
 
