@@ -165,6 +165,7 @@ TEST(Follow, GoesOnWithTheNextDaemon) {
     Cmctl waiter(world, {"wait", shell.id});
     shell.run("seq 100; printf open");
     EXPECT_TRUE(follower.prints(numbered(1, 100)));
+    ASSERT_TRUE(wait_until([&] { return world.stats().at("daemon").at("clients") == 3; }));
     world.daemon.crash();
     shell.run("printf 'ed\\n'; seq 101 300");
     world.start_daemon();
