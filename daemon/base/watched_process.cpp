@@ -4,14 +4,19 @@
 #include <asio/use_awaitable.hpp>
 
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 extern "C" {
 #include <sys/pidfd.h>  // glibc 2.36 declares it without C linkage
 }
 
+#include <array>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace cmssh {
@@ -38,6 +43,22 @@ std::uint64_t start_of(const std::string& directory) {
     return fields ? started : 0;
 }
 
+std::string process_directory(pid_t pid) {
+    return "/proc/" + std::to_string(pid);
+}
+
+// Linux's sockets tell their protocol as an attribute: "TCP", "TCPv6", "UNIX-STREAM".
+bool is_tcp(const std::filesystem::path& descriptor) {
+    std::array<char, 32> protocol{};
+    const ssize_t length = ::getxattr(descriptor.c_str(), "system.sockprotoname", protocol.data(), protocol.size());
+    return length > 0 && std::string_view(protocol.data(), static_cast<std::size_t>(length)).starts_with("TCP");
+}
+
+bool is_pipe(const std::filesystem::path& descriptor) {
+    struct stat status {};
+    return ::stat(descriptor.c_str(), &status) == 0 && S_ISFIFO(status.st_mode);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<WatchedProcess>> WatchedProcess::open(asio::any_io_executor executor, pid_t pid) {
@@ -47,7 +68,7 @@ Result<std::unique_ptr<WatchedProcess>> WatchedProcess::open(asio::any_io_execut
     if (!pidfd) {
         return none;
     }
-    const std::string directory = "/proc/" + std::to_string(pid);
+    const std::string directory = process_directory(pid);
     struct stat status {};
     const bool ours = ::stat(directory.c_str(), &status) == 0 && status.st_uid == ::geteuid();
     const std::uint64_t started = start_of(directory);
@@ -61,10 +82,26 @@ Result<std::unique_ptr<WatchedProcess>> WatchedProcess::open(asio::any_io_execut
 WatchedProcess::WatchedProcess(asio::any_io_executor executor, UniqueFd pidfd, pid_t pid, std::uint64_t started)
     : pidfd_(std::move(executor), pidfd.release()), pid_(pid), started_(started) {}
 
-asio::awaitable<void> WatchedProcess::wait() {
-    asio::error_code ended_or_closed;
+asio::awaitable<bool> WatchedProcess::wait() {
+    asio::error_code closed;
     co_await pidfd_.async_wait(asio::posix::stream_descriptor::wait_read,
-                               asio::redirect_error(asio::use_awaitable, ended_or_closed));
+                               asio::redirect_error(asio::use_awaitable, closed));
+    co_return !closed;
+}
+
+bool WatchedProcess::has_own_connection() const {
+    const std::string directory = process_directory(pid_);
+    std::error_code failure;
+    bool found = false;
+    for (std::filesystem::directory_iterator entry(directory + "/fd", failure), end; !failure && entry != end;
+         entry.increment(failure)) {
+        const std::filesystem::path& file = entry->path();
+        const std::string name = file.filename();
+        const bool standard = name == "0" || name == "1" || name == "2";
+        found = found || (!standard && (is_tcp(file) || is_pipe(file)));
+    }
+    // Last: the pid was this process's all the while.
+    return found && start_of(directory) == started_;
 }
 
 void WatchedProcess::close() {

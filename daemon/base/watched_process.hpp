@@ -23,9 +23,13 @@ public:
 
     WatchedProcess(asio::any_io_executor executor, UniqueFd pidfd, pid_t pid, std::uint64_t started);
 
-    // Returns when it has ended, or after close().
-    asio::awaitable<void> wait();
+    // True: it has ended. False: after close().
+    asio::awaitable<bool> wait();
     void close();
+
+    // Whether it has a connection over TCP, or a pipe to a program that makes one, behind its standard descriptors. An
+    // ssh that goes over a master has neither. False too where that cannot be told any more.
+    [[nodiscard]] bool has_own_connection() const;
 
     [[nodiscard]] pid_t pid() const { return pid_; }
     // In the kernel's ticks since boot: no two processes share it and the pid.

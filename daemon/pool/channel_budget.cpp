@@ -100,9 +100,20 @@ asio::awaitable<Result<ChannelBudget::Slot>> ChannelBudget::refused(Slot slot, P
     if (waits_for_leftover) {
         co_return budget->timed_out();
     }
-    budget->learn((budget->own_open_ ? kOwn : 0) + budget->taken_ - 1);
+    budget->learn(budget->open_but_one());
     slot = Slot();
     co_return co_await take(budget, Turn::First, patience);
+}
+
+void ChannelBudget::given_up(Slot slot) {
+    slot.refusals_ = std::max(slot.refusals_, 1);
+    if (slot.budget_->taken_ > 1) {
+        slot.budget_->learn(slot.budget_->open_but_one());
+    }
+}
+
+int ChannelBudget::open_but_one() const {
+    return (own_open_ ? kOwn : 0) + taken_ - 1;
 }
 
 void ChannelBudget::own_refused() {

@@ -60,6 +60,10 @@ public:
     // deadline. Errors of take().
     static asio::awaitable<Result<Slot>> refused(Slot slot, Patience patience);
 
+    // The server seems to have refused the slot's channel to somebody who does without one now. Where it was the only
+    // one there may be another reason, and nothing is learnt.
+    static void given_up(Slot slot);
+
     // Of the daemon's own channel.
     void own_opened(bool open) { own_open_ = open; }
     void own_refused();
@@ -78,6 +82,8 @@ public:
 private:
     asio::awaitable<void> wait(Instant until, const Patience& patience);
     void learn(int limit);
+    // What the server has allowed where it refuses one of those that are taken.
+    [[nodiscard]] int open_but_one() const;
     void tell() const {
         if (on_changed_) {
             on_changed_();

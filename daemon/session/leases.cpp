@@ -1,12 +1,19 @@
 #include "daemon/session/leases.hpp"
 
 #include "daemon/base/random.hpp"
+#include "daemon/base/timeout.hpp"
 #include "daemon/ssh/ssh_command.hpp"
 #include "daemon/tmux/tmux_scripts.hpp"
 #include "protocol/names.hpp"
 
 namespace cmssh {
 namespace {
+
+// A plain ssh opens its channel, or logs in by itself, in one round trip from its lease.
+constexpr Duration kHasItsChannelAfter = std::chrono::milliseconds(500);
+
+// Where an ssh was killed, its command gets the end of its input then, and has the channel until it ends.
+constexpr Duration kEndsThereWithin = std::chrono::milliseconds(200);
 
 Error not_yours(const std::string& id) {
     return Error{.kind = ErrorKind::InvalidParams,
@@ -111,6 +118,7 @@ asio::awaitable<Result<std::string>> Leases::grant(Sessions::Found& found, const
         if (const auto* id = held_by(*held.process, *held.connection)) {
             co_return *id;
         }
+        drop_refused(*held.connection);
         if (auto refusal = held.connection->why_not_in_passing()) {
             co_return std::move(*refusal);
         }
@@ -194,8 +202,39 @@ std::string Leases::add(Held held) {
 }
 
 asio::awaitable<void> Leases::end_with_process(std::string id, std::shared_ptr<WatchedProcess> process) {
-    co_await process->wait();
-    leases_.erase(id);
+    const auto early = co_await with_deadline(clock_, clock_.now() + kHasItsChannelAfter, process->wait());
+    if (!early) {
+        if (const auto found = leases_.find(id); found != leases_.end()) {
+            drop_refused(*found->second.connection);
+        }
+        co_await process->wait();
+    }
+    const auto found = leases_.find(id);
+    if (found == leases_.end()) {
+        co_return;
+    }
+    const ConnectionUse connection(*found->second.connection);
+    const ChannelBudget::Slot slot = std::move(found->second.lease.channel);
+    leases_.erase(found);
+    if (slot) {
+        const auto timer = clock_.make_timer();
+        co_await timer->wait_until(clock_.now() + kEndsThereWithin);
+    }
+}
+
+// A server that allows fewer channels than we thought refuses one to an ssh, which then logs in by itself and says why.
+// The next is to wait for its turn.
+void Leases::drop_refused(const Connection& connection) {
+    for (auto it = leases_.begin(); it != leases_.end();) {
+        Held& held = it->second;
+        if (held.connection == &connection && held.process && held.lease.channel &&
+            held.process->has_own_connection()) {
+            ChannelBudget::given_up(std::move(held.lease.channel));
+            it = leases_.erase(it);
+        } else {
+            ++it;
+        }
+    }
 }
 
 void Leases::restore() {

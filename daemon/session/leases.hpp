@@ -76,6 +76,8 @@ private:
     // What a process that asked before has already: ssh reads its configuration twice where it canonicalises names.
     [[nodiscard]] const std::string* held_by(const WatchedProcess& process, const Connection& connection) const;
     std::string add(Held held);
+    // Processes whose channel the server refused do without their lease, and the limit is learnt.
+    void drop_refused(const Connection& connection);
     asio::awaitable<void> end_with_process(std::string id, std::shared_ptr<WatchedProcess> process);
     void tell_doubted(const Connection& connection, std::uint64_t generation);
 

@@ -439,6 +439,28 @@ protected:
     PlainSshOfTwo() : PlainSsh("", two_channels()) {}
 };
 
+// The one that is refused says so and logs in by itself; the next one waits.
+TEST_F(PlainSshOfTwo, TeachesTheLimitByARefusal) {
+    world.start_id("server-1", {"sleep", "1000"});
+    const std::string fifo = world.dir / "fifo";
+    ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+    Process one(ssh_words({"-tt", "server-1", "echo on; cat " + fifo}), options());
+    ASSERT_TRUE(wait_until([&] { return one.output().starts_with("on"); }));
+    Process two(ssh_words({"server-1", "echo on; sleep 1000"}), options());
+    ASSERT_TRUE(wait_until([&] { return two.output() == "on\n"; }));
+    EXPECT_THAT(two.errors(), ::testing::HasSubstr("Session open refused by peer"));
+    EXPECT_EQ(world.sshd.logins(), 2);
+    ASSERT_TRUE(wait_until([&] { return world.connection(key).at("channels").at("max") == 2; }));
+    EXPECT_EQ(world.connection(key).at("leases"), 1);
+    Process three(ssh_words({"server-1", "echo three"}), options());
+    ASSERT_TRUE(wait_until([this] { return world.connection(key).at("channels").at("queued") == 1; }));
+    one.send_signal(SIGTERM);
+    EXPECT_EQ(three.wait(), (ExitStatus{.code = 0, .signal = 0}));
+    EXPECT_EQ(three.output(), "three\n");
+    EXPECT_EQ(world.sshd.logins(), 2);
+    two.send_signal(SIGTERM);
+}
+
 // Nobody has wanted a session there yet.
 TEST_F(PlainSshOfTwo, LeavesTheNextChannelToTheDaemon) {
     const std::string gate = world.dir / "gate";

@@ -167,6 +167,18 @@ TEST_F(ChannelBudgetTest, LearnsALowerLimitAndComesBackToItsPlace) {
     EXPECT_THAT(holders(), ElementsAre(1));
 }
 
+TEST_F(ChannelBudgetTest, LearnsFromWhoDoesWithout) {
+    budget_->own_opened(true);
+    ask(0);
+    ChannelBudget::given_up(std::move(callers_[0].slot));
+    EXPECT_EQ(budget_->limit(), 3) << "the only one may have gone elsewhere for another reason";
+    ask(0);
+    ask(1);
+    ChannelBudget::given_up(std::move(callers_[1].slot));
+    EXPECT_EQ(budget_->limit(), 2);
+    EXPECT_EQ(budget_->taken(), 1);
+}
+
 TEST_F(ChannelBudgetTest, SaysSoWhereTheServerAllowsOnlyTheDaemonsOwn) {
     ask(0);
     refuse_until_learnt(0);
