@@ -356,11 +356,15 @@ void with_read_only(const std::string& path, Read&& read) {
 // The statements go before the database.
 struct RegistryFile::Handles {
     explicit Handles(const std::string& file)
-        : database(file, SQLite::OPEN_READWRITE | SQLite::OPEN_NOFOLLOW, kBusyTimeoutMs) {}
+        // The daemon has one thread.
+        : database(file, SQLite::OPEN_READWRITE | SQLite::OPEN_NOFOLLOW | SQLite::OPEN_NOMUTEX, kBusyTimeoutMs) {}
 
     struct Statements {
         explicit Statements(SQLite::Database& database)
-            : put_session(database, rows::insert_session()),
+            : begin(database, "BEGIN IMMEDIATE"),
+              commit(database, "COMMIT"),
+              rollback(database, "ROLLBACK"),
+              put_session(database, rows::insert_session()),
               remove_session(database, "DELETE FROM sessions WHERE id = ?"),
               put_screen(database, "INSERT OR REPLACE INTO screens (id, screen) VALUES (?, ?)"),
               remove_screen(database, "DELETE FROM screens WHERE id = ?"),
@@ -370,6 +374,9 @@ struct RegistryFile::Handles {
               put_forward(database, rows::insert_forward()),
               remove_forward(database, "DELETE FROM forwards WHERE id = ?") {}
 
+        SQLite::Statement begin;
+        SQLite::Statement commit;
+        SQLite::Statement rollback;
         SQLite::Statement put_session;
         SQLite::Statement remove_session;
         SQLite::Statement put_screen;
@@ -390,6 +397,28 @@ struct RegistryFile::Handles {
         statement.bindNoCopy(1, key);
         run(statement);
     }
+    // SQLite::Transaction has its three statements parsed each time.
+    class Transaction {
+    public:
+        explicit Transaction(Statements& statements) : statements_(statements) { run(statements_.begin); }
+        ~Transaction() {
+            if (!committed_) {
+                statements_.commit.tryReset();
+                statements_.rollback.tryExecuteStep();
+                statements_.rollback.tryReset();
+            }
+        }
+        Transaction(const Transaction&) = delete;
+        Transaction& operator=(const Transaction&) = delete;
+        void commit() {
+            run(statements_.commit);
+            committed_ = true;
+        }
+
+    private:
+        Statements& statements_;
+        bool committed_ = false;
+    };
     // A commit that changes nothing.
     void touch() { database.exec("PRAGMA user_version = " + std::to_string(kVersion)); }
 
@@ -450,7 +479,7 @@ void RegistryFile::write(const StoredChanges& changes) {
         if (survives_power) {
             database.exec("PRAGMA synchronous = FULL");
         }
-        SQLite::Transaction transaction(database, SQLite::TransactionBehavior::IMMEDIATE);
+        Handles::Transaction transaction(statements);
         for (const auto& [id, session] : changes.sessions) {
             if (session) {
                 rows::bind(statements.put_session, *session);
