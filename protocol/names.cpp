@@ -211,12 +211,27 @@ std::string format_time(std::int64_t milliseconds_since_epoch) {
     const auto day = floor<std::chrono::days>(time);
     const std::chrono::year_month_day date(day);
     const std::chrono::hh_mm_ss clock(time - day);
-    std::array<char, 64> text{};
-    std::snprintf(text.data(), text.size(), "%04d-%02u-%02uT%02d:%02d:%02d.%03dZ", static_cast<int>(date.year()),
-                  static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
-                  static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()),
-                  static_cast<int>(clock.seconds().count()), static_cast<int>(clock.subseconds().count()));
-    return text.data();
+    std::string text;
+    const auto append = [&text](auto value, std::size_t digits) {
+        const std::string number = std::to_string(value);
+        text.append(digits - std::min(digits, number.size()), '0');
+        text += number;
+    };
+    append(static_cast<int>(date.year()), 4);
+    text += '-';
+    append(static_cast<unsigned>(date.month()), 2);
+    text += '-';
+    append(static_cast<unsigned>(date.day()), 2);
+    text += 'T';
+    append(clock.hours().count(), 2);
+    text += ':';
+    append(clock.minutes().count(), 2);
+    text += ':';
+    append(clock.seconds().count(), 2);
+    text += '.';
+    append(clock.subseconds().count(), 3);
+    text += 'Z';
+    return text;
 }
 
 bool parse_duration(std::string_view text, std::int64_t& milliseconds) {

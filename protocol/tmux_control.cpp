@@ -125,22 +125,35 @@ Result<std::vector<Event>> ControlParser::feed(std::string_view bytes) {
 }
 
 std::string quote(std::string_view text) {
-    std::string out = "\"";
-    for (const char character : text) {
+    const auto stands_for_itself = [](char character) {
         const auto byte = static_cast<unsigned char>(character);
+        return byte >= 0x20 && byte != 0x7f && character != '~' && character != '\\' && character != '"' &&
+               character != '$';
+    };
+    std::string out = "\"";
+    out.reserve(text.size() + text.size() / 8 + 2);
+    while (!text.empty()) {
+        const auto run =
+            static_cast<std::size_t>(std::find_if_not(text.begin(), text.end(), stands_for_itself) - text.begin());
+        out += text.substr(0, run);
+        text.remove_prefix(run);
+        if (text.empty()) {
+            break;
+        }
+        const char character = text.front();
+        text.remove_prefix(1);
         if (character == '\n') {
             out += "\\n";
-        } else if (byte < 0x20 || byte == 0x7f || character == '~') {
+        } else if (character == '\\' || character == '"' || character == '$') {
+            out += '\\';
+            out += character;
+        } else {
             // tmux replaces a ~ that opens an argument by a home directory, within double quotes as well.
             append_octal(out, character);
-        } else {
-            if (character == '\\' || character == '"' || character == '$') {
-                out += '\\';
-            }
-            out += character;
         }
     }
-    return out + '"';
+    out += '"';
+    return out;
 }
 
 std::string quote_literal_format(std::string_view text) {

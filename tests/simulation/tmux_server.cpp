@@ -32,7 +32,12 @@ std::vector<std::string> split_words(std::string_view line) {
             } else if (line[at] == '"') {
                 for (++at; at < line.size() && line[at] != '"'; ++at) {
                     if (line[at] != '\\') {
-                        word += line[at];
+                        std::size_t end = at + 1;
+                        while (end < line.size() && line[end] != '\\' && line[end] != '"') {
+                            ++end;
+                        }
+                        word += line.substr(at, end - at);
+                        at = end - 1;
                         continue;
                     }
                     ++at;
