@@ -35,8 +35,10 @@ Result<UniqueFd> open_private_dir(const std::string& given, bool make_parents) {
     }
     UniqueFd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!dir) {
-        return unusable(path, errno == ELOOP || errno == ENOTDIR ? "is not a directory" : std::strerror(errno),
-                        "remove it, or set XDG_RUNTIME_DIR and XDG_STATE_HOME");
+        if (errno == ELOOP || errno == ENOTDIR) {
+            return unusable(path, "is not a directory", "remove it, or set XDG_RUNTIME_DIR and XDG_STATE_HOME");
+        }
+        return unusable(path, std::strerror(errno), "chmod 700 " + path);
     }
     struct stat status {};
     if (::fstat(dir.get(), &status) != 0) {
