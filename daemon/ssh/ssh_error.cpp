@@ -315,7 +315,12 @@ std::string hint(const Cause& cause, const LoginFailure& failure) {
         case ErrorKind::AuthFailed:
             return ssh_line(failure.ssh, "-v") + "  # see which keys are offered";
         default:
-            return ssh_line(failure.ssh, "-v");
+            // ssh gives a ProxyCommand's own words to /dev/null where ControlPersist is set.
+            return ssh_line(failure.ssh, "-v") +
+                   (failure.server.find(" via cmd-") == std::string_view::npos
+                        ? ""
+                        : "  # where that works: its ProxyCommand is not in cmsshd's PATH, so give its whole path, or "
+                          "systemctl --user import-environment PATH");
     }
 }
 
