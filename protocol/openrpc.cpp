@@ -35,6 +35,16 @@ Json error_list(Errors errors) {
     return list;
 }
 
+// What answers bytes that call no method.
+Json errors_of_no_method() {
+    Json errors = Json::object();
+    for (const ErrorKind kind : {ErrorKind::ParseError, ErrorKind::InvalidRequest, ErrorKind::MethodNotFound}) {
+        const std::string name(error_info(kind).name);
+        errors[name] = {{"code", static_cast<int>(kind)}, {"message", name}};
+    }
+    return errors;
+}
+
 class Document {
 public:
     template <typename Params, typename Outcome>
@@ -65,7 +75,7 @@ public:
                   {"description", "One SSH connection per server, shared by every session"},
                   {"version", version}}},
                 {"methods", std::move(methods_)},
-                {"components", {{"schemas", std::move(schemas_)}}}};
+                {"components", {{"schemas", std::move(schemas_)}, {"errors", errors_of_no_method()}}}};
     }
 
 private:
@@ -91,16 +101,14 @@ Json build(const std::string& version) {
                                             login_errors_and({ErrorKind::SessionNotFound, ErrorKind::Ambiguous}));
     document.add<LogsParams, LogsResult>(
         "logs", "What a session has printed; for an ended one what it had at its end",
-        {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::TmuxFailed, ErrorKind::MasterLost,
-         ErrorKind::ChannelRefused, ErrorKind::Timeout, ErrorKind::Cancelled});
+        login_errors_and({ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::TmuxFailed}));
     document.add<AttachParams, AttachResult>(
         "attach", "A lease, and what to exec for a terminal on a session",
         login_errors_and({ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::SessionEnded,
                           ErrorKind::TmuxMissing, ErrorKind::TmuxFailed}));
-    document.add<SendParams, Empty>(
-        "send", "Types into a session: keys, then text byte for byte, then Enter",
-        {ErrorKind::SessionNotFound, ErrorKind::Ambiguous, ErrorKind::SessionEnded, ErrorKind::TmuxFailed,
-         ErrorKind::MasterLost, ErrorKind::ChannelRefused, ErrorKind::Timeout, ErrorKind::Cancelled});
+    document.add<SendParams, Empty>("send", "Types into a session: keys, then text byte for byte, then Enter",
+                                    login_errors_and({ErrorKind::SessionNotFound, ErrorKind::Ambiguous,
+                                                      ErrorKind::SessionEnded, ErrorKind::TmuxFailed}));
     document.add<AcquireParams, AcquireResult>(
         "acquire", "A lease: a channel on a server's master, for the caller to use", login_errors_and({}));
     document.add<LeaseParams, Empty>("release", "Ends a lease", {});

@@ -142,7 +142,14 @@ int print_page(const char* head, const char* tail) {
     std::cout << "# TYPES\n\n";
     print_types(document.at("components").at("schemas"));
     std::cout << "# ERRORS\n\nBesides what a method lists, any call can fail with "
-              << "invalid\\_params, limit, shutting\\_down and internal.\n\n";
+              << "invalid\\_params, limit, shutting\\_down and internal. What is no call of a method is answered with ";
+    const Json& others = document.at("components").at("errors");
+    std::size_t left = others.size();
+    for (const auto& [name, error] : others.items()) {
+        codes.emplace(error.at("code").get<int>(), name);
+        --left;
+        std::cout << plain(name) << (left > 1 ? ", " : left == 1 ? " or " : ".\n\n");
+    }
     for (auto code = codes.rbegin(); code != codes.rend(); ++code) {
         std::cout << (code == codes.rbegin() ? "|[ " : "|  ") << "\\" << code->first
                   << "\n:" << (code == codes.rbegin() ? "< " : "  ") << plain(code->second) << "\n";
