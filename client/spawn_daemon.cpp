@@ -222,7 +222,8 @@ SpawnOutcome spawn_daemon(const GlobalOptions& global, std::optional<Instant> ca
     const Instant deadline = bounded(kStartDeadline);
     const auto environment = process_environment();
     const bool default_socket = !global.socket && !environment.get("CMSSH_SOCKET");
-    if (default_socket && !global.config && start_systemd_socket(environment, bounded(kSystemdDeadline))) {
+    const auto config = global.config ? global.config : environment.get("CMSSH_CONFIG");
+    if (default_socket && !config && start_systemd_socket(environment, bounded(kSystemdDeadline))) {
         return {};
     }
     const std::string dir = state_dir(environment);
@@ -242,7 +243,7 @@ SpawnOutcome spawn_daemon(const GlobalOptions& global, std::optional<Instant> ca
 
     // It runs in the root directory.
     std::vector<std::string> argv = {find_cmsshd(), "--socket", absolute(socket_path(environment, global.socket))};
-    if (const auto config = global.config ? global.config : environment.get("CMSSH_CONFIG")) {
+    if (config) {
         argv.insert(argv.end(), {"--config", absolute(*config)});
     }
     auto variables = own_environment();
