@@ -216,12 +216,25 @@ Check judge_versions(const VersionsFound& versions) {
     return here(name, CheckStatus::Ok, versions.client);
 }
 
-Check judge_registry(bool unsaved) {
+Check judge_registry(bool unsaved, const std::vector<std::string>& set_aside) {
     if (unsaved) {
         return here("registry", CheckStatus::Fail, "sessions are remembered in the daemon's memory only",
                     "make room on the disk of the state directory; the daemon's log says what is wrong");
     }
+    if (!set_aside.empty()) {
+        return here("registry", CheckStatus::Warn, "one that could not be used was set aside: " + set_aside.back(),
+                    "cmctl connect CTX finds again what runs there; then move that file away");
+    }
     return here("registry", CheckStatus::Ok, "saved");
+}
+
+Check judge_config_of_daemon(const std::string& daemons, const std::string& ours) {
+    const std::string name = "config in use";
+    if (daemons == ours) {
+        return here(name, CheckStatus::Ok, daemons);
+    }
+    return here(name, CheckStatus::Warn, "the daemon that runs has read " + daemons + ", not " + ours,
+                "give it the same --config, CMSSH_CONFIG or XDG_CONFIG_HOME, and restart it");
 }
 
 }  // namespace cmssh::client

@@ -82,7 +82,10 @@ struct VersionsFound {
     std::optional<std::string> installed;  // `cmsshd --version`
 };
 [[nodiscard]] Check judge_versions(const VersionsFound& versions);
-[[nodiscard]] Check judge_registry(bool unsaved);
+// set_aside: the file names of registries that the daemon could not use.
+[[nodiscard]] Check judge_registry(bool unsaved, const std::vector<std::string>& set_aside);
+// What a daemon reads that was started with other variables or options than ours.
+[[nodiscard]] Check judge_config_of_daemon(const std::string& daemons, const std::string& ours);
 
 // On a server: what kServerScript printed.
 struct ServerFacts {

@@ -8,7 +8,9 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <sstream>
+#include <system_error>
 
 #include "client/doctor.hpp"
 #include "client/given_context.hpp"
@@ -32,6 +34,26 @@ constexpr std::size_t kLongHostName = 64;
 
 Instant soon() {
     return std::chrono::steady_clock::now() + kPatience;
+}
+
+// As the daemon names a registry that it cannot use, the oldest first.
+std::vector<std::string> set_aside_in(const std::string& directory) {
+    std::vector<std::string> found;
+    std::error_code failure;
+    for (std::filesystem::directory_iterator entry(directory, failure), end; !failure && entry != end;
+         entry.increment(failure)) {
+        const std::string name = entry->path().filename();
+        for (const char* kind : {"newer", "damaged", "foreign"}) {
+            const bool beside = name.ends_with("-wal") || name.ends_with("-shm") || name.ends_with("-journal");
+            if (name.starts_with(std::string("registry.db.") + kind + '-') && !beside) {
+                found.push_back(entry->path());
+            }
+        }
+    }
+    std::sort(found.begin(), found.end(), [](const std::string& one, const std::string& other) {
+        return one.substr(one.rfind('-')) < other.substr(other.rfind('-'));
+    });
+    return found;
 }
 
 bool exists(const std::string& path) {
@@ -182,7 +204,10 @@ private:
                   .name = "daemon",
                   .status = CheckStatus::Ok,
                   .detail = "cmsshd " + found.daemon.version + ", pid " + std::to_string(found.daemon.pid)});
-        add(judge_registry(found.daemon.unsaved));
+        if (!global_.host) {
+            add(judge_config_of_daemon(found.daemon.config, config_path(environment_, global_.config)));
+        }
+        add(judge_registry(found.daemon.unsaved, set_aside_in(state_dir(environment_))));
         if (ctx_) {
             ask_server(client, *ctx_, deadline);
             return;

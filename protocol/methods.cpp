@@ -249,7 +249,8 @@ struct Fields<DaemonStats> {
         field("cpu_s", &DaemonStats::cpu_s, "processor time used, in seconds"),
         field("clients", &DaemonStats::clients, "connected now"), field("requests", &DaemonStats::requests, "served"),
         field("errors", &DaemonStats::errors, "error replies sent"),
-        field("unsaved", &DaemonStats::unsaved, "the registry could not be written and is in memory only"));
+        field("unsaved", &DaemonStats::unsaved, "the registry could not be written and is in memory only"),
+        field("config", &DaemonStats::config, "the path of the configuration file, which need not be there"));
 };
 
 template <>

@@ -116,6 +116,7 @@ struct DaemonStats {
     std::uint64_t requests = 0;
     std::uint64_t errors = 0;
     bool unsaved = false;
+    std::string config;  // the file, whether it is there or not
 };
 
 struct Size {

@@ -261,6 +261,7 @@ api::DaemonStats Daemon::describe() const {
     stats.requests = server_.counters().requests;
     stats.errors = server_.counters().errors;
     stats.unsaved = registry_.unsaved();
+    stats.config = options_.config_file;
     return stats;
 }
 

@@ -106,8 +106,11 @@ TEST(Doctor, VersionsAreOne) {
                 HasSubstr("warn: cmctl daemon stop"));
     EXPECT_THAT(verdict(judge_versions({.client = "1.1", .running = "1.1", .installed = "1.0"})),
                 HasSubstr("warn: install both"));
-    EXPECT_EQ(verdict(judge_registry(false)), "ok");
-    EXPECT_THAT(verdict(judge_registry(true)), HasSubstr("fail: make room"));
+    EXPECT_EQ(verdict(judge_registry(false, {})), "ok");
+    EXPECT_THAT(verdict(judge_registry(true, {})), HasSubstr("fail: make room"));
+    EXPECT_THAT(judge_registry(false, {"/s/registry.db.newer-20260101T000000"}).detail, HasSubstr("newer-2026"));
+    EXPECT_EQ(verdict(judge_config_of_daemon("/a", "/a")), "ok");
+    EXPECT_THAT(judge_config_of_daemon("/a", "/b").detail, HasSubstr("has read /a, not /b"));
 }
 
 const Check& named(const std::vector<Check>& checks, std::string_view name) {
