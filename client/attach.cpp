@@ -291,8 +291,7 @@ std::optional<AttachEnd> Attachment::end_of(const MuxSession& session, Left left
 
 AttachEnd Attachment::detached() {
     if (!global_.quiet) {
-        std::fprintf(stderr, "%s: detached, it runs on; to come back: cmctl attach %s\n", session_.c_str(),
-                     session_.c_str());
+        print_note(global_, session_ + ": detached, it runs on; to come back: cmctl attach " + session_);
     }
     return AttachEnd{.was_on = true};
 }
@@ -426,10 +425,9 @@ int attach_started(const GlobalOptions& global, RpcClient client, const std::str
 
 int attach(const GlobalOptions& global, const AttachOptions& options) {
     if (!on_terminal()) {
-        std::fputs(
-            "cmctl: attach: standard input and output must be a terminal\n"
-            "hint: cmctl logs S and cmctl send S need none\n",
-            stderr);
+        print_note(global,
+                   "cmctl: attach: standard input and output must be a terminal\n"
+                   "hint: cmctl logs S and cmctl send S need none");
         return exit_code::kUsage;
     }
     if (global.host) {
@@ -454,8 +452,8 @@ int attach(const GlobalOptions& global, const AttachOptions& options) {
             return print_error(global, *failure);
         }
         if (std::get<Reply<api::SessionResult>>(found).value.session.id == own) {
-            std::fprintf(stderr, "cmctl: attach: this terminal is a window of %s itself\nhint: cmctl list\n",
-                         printable(own).c_str());
+            print_note(global,
+                       "cmctl: attach: this terminal is a window of " + printable(own) + " itself\nhint: cmctl list");
             return exit_code::kUsage;
         }
         attachment.use(std::move(client));
@@ -472,8 +470,8 @@ int attach(const GlobalOptions& global, const AttachOptions& options) {
     }
     const api::Session& session = *end.ended;
     if (!global.quiet) {
-        std::fprintf(stderr, "%s: %s; what it printed: cmctl logs %s\n", session.id.c_str(),
-                     printable(state_text(session)).c_str(), session.id.c_str());
+        print_note(global,
+                   session.id + ": " + printable(state_text(session)) + "; what it printed: cmctl logs " + session.id);
     }
     return session.state == api::SessionState::Lost ? exit_code::kFailed : exit_code::kOk;
 }

@@ -1,9 +1,11 @@
 #include "client/host.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 
 #include "client/output.hpp"
+#include "client/typed_command.hpp"
 #include "protocol/names.hpp"
 #include "protocol/remote_command.hpp"
 #include "protocol/server_key.hpp"
@@ -13,15 +15,20 @@ namespace {
 
 // Read alike by every shell.
 bool plain(const std::string& word) {
-    constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@,+-";
+    constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@,+-=";
     return !word.empty() && word.find_first_not_of(kPlain) == std::string::npos;
 }
 
-std::string remote_line(const std::vector<std::string>& words) {
+std::string remote_line(std::vector<std::string> words, const std::optional<std::string>& typed_host) {
+    words.insert(words.begin(), "cmctl");
+    if (typed_host) {
+        // Not every shell has VARIABLE=VALUE in front of a command.
+        words.insert(words.begin(), {"env", std::string(kTypedHostVariable) + '=' + *typed_host});
+    }
     const bool simple = std::all_of(words.begin(), words.end(), plain);
-    std::string line = simple ? "cmctl" : "exec cmctl";
+    std::string line = simple ? "" : "exec";
     for (const std::string& word : words) {
-        line += ' ' + (simple ? word : sh_quote(word));
+        line += (line.empty() ? "" : " ") + (simple ? word : sh_quote(word));
     }
     return simple ? line : for_any_shell(line);
 }
@@ -40,7 +47,8 @@ std::vector<std::string> destination_words(const Destination& destination) {
 }  // namespace
 
 Result<std::vector<std::string>> ssh_to_host(const std::string& host, HostTerminal terminal,
-                                             const std::vector<std::string>& words) {
+                                             const std::vector<std::string>& words,
+                                             const std::optional<std::string>& typed_host) {
     auto destination = parse_destination(host);
     if (!destination) {
         return std::move(destination).error();
@@ -51,7 +59,7 @@ Result<std::vector<std::string>> ssh_to_host(const std::string& host, HostTermin
     argv.emplace_back(terminal == HostTerminal::Ours ? "-t" : "-T");
     const auto where = destination_words(*destination);
     argv.insert(argv.end(), where.begin(), where.end());
-    argv.insert(argv.end(), {"--", destination->host, remote_line(words)});
+    argv.insert(argv.end(), {"--", destination->host, remote_line(words, typed_host)});
     return argv;
 }
 
@@ -69,6 +77,21 @@ CallError bad_host(const Error& error) {
     CallError failure{.error = error, .exit_code = exit_code::kUsage};
     failure.error.hint = "give --host or CMSSH_HOST as ssh://user@machine or ssh://user@machine:port";
     return failure;
+}
+
+// ssh's texts (sshconnect.c, sshconnect2.c) where a person or another key would help.
+bool says_login_refused(std::string_view said) {
+    constexpr std::array<std::string_view, 3> kTexts = {": Permission denied", "Host key verification failed",
+                                                        "Too many authentication failures"};
+    return std::any_of(kTexts.begin(), kTexts.end(),
+                       [said](std::string_view text) { return said.find(text) != std::string_view::npos; });
+}
+
+CallError login_refused(const std::string& host) {
+    return CallError{.error = {.kind = ErrorKind::AuthFailed,
+                               .message = host + " did not let us in",
+                               .hint = ssh_text(host) + " true"},
+                     .exit_code = exit_code::kNeedsPerson};
 }
 
 std::vector<std::string> daemon_options(const GlobalOptions& global) {

@@ -3,7 +3,9 @@
 // those that need the connections of that daemon at hand are run there whole.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "client/options.hpp"
@@ -14,12 +16,17 @@ namespace cmssh::client {
 
 enum class HostTerminal { None, Ours };
 
-// The ssh that runs cmctl with these words there, whatever the login shell is. InvalidName for a host that ssh could
-// take for anything else than a destination.
+// The ssh that runs cmctl with these words there, whatever the login shell is. typed_host: what it is told that a
+// person types for --host here, see client/typed_command.hpp. InvalidName for a host that ssh could take for anything
+// else than a destination.
 [[nodiscard]] Result<std::vector<std::string>> ssh_to_host(const std::string& host, HostTerminal terminal,
-                                                           const std::vector<std::string>& words);
+                                                           const std::vector<std::string>& words,
+                                                           const std::optional<std::string>& typed_host = std::nullopt);
 // What a person types to run a command there: "ssh -p 22 me@workstation".
 [[nodiscard]] std::string ssh_text(const std::string& host);
+// Whether ssh says that a person or another key would help, and what that is to the caller.
+[[nodiscard]] bool says_login_refused(std::string_view said);
+[[nodiscard]] CallError login_refused(const std::string& host);
 // For what never gets to ssh.
 [[nodiscard]] CallError bad_host(const Error& error);
 

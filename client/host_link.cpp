@@ -19,6 +19,7 @@
 
 #include "client/host.hpp"
 #include "client/interrupt.hpp"
+#include "client/typed_command.hpp"
 #include "protocol/names.hpp"
 
 extern char** environ;
@@ -65,21 +66,13 @@ int spawn_ssh(std::vector<std::string> argv, int stream, int errors, pid_t& pid)
     return failure;
 }
 
-// ssh's texts (sshconnect.c, sshconnect2.c) where a person or another key would help.
-bool says_login_refused(std::string_view said) {
-    constexpr std::array<std::string_view, 3> kTexts = {": Permission denied", "Host key verification failed",
-                                                        "Too many authentication failures"};
-    return std::any_of(kTexts.begin(), kTexts.end(),
-                       [said](std::string_view text) { return said.find(text) != std::string_view::npos; });
-}
-
 }  // namespace
 
 std::variant<HostLink::Opened, CallError> HostLink::open(const GlobalOptions& global) {
     std::vector<std::string> words = {"proxy"};
     const auto options = daemon_options(global);
     words.insert(words.end(), options.begin(), options.end());
-    auto argv = ssh_to_host(*global.host, HostTerminal::None, words);
+    auto argv = ssh_to_host(*global.host, HostTerminal::None, words, typed_host(global));
     if (!argv) {
         return bad_host(argv.error());
     }
@@ -202,11 +195,9 @@ CallError HostLink::failed_before_answer(int code) const {
     failure.exit_code = exit_code::kNoDaemon;
     Error& error = failure.error;
     if (code == kSshFailed && says_login_refused(said_)) {
-        error.kind = ErrorKind::AuthFailed;
-        error.message = host_ + " did not let us in";
-        error.hint = ssh_text(host_) + " true";
-        failure.exit_code = exit_code::kNeedsPerson;
-    } else if (code == kSshFailed) {
+        return login_refused(host_);
+    }
+    if (code == kSshFailed) {
         error.kind = ErrorKind::ConnectFailed;
         error.message = "cannot reach " + host_;
         error.hint = ssh_text(host_) + " true";

@@ -12,6 +12,7 @@
 #include "client/given_context.hpp"
 #include "client/start_line.hpp"
 #include "client/syntax.hpp"
+#include "client/typed_command.hpp"
 #include "client/verb_options.hpp"
 #include "client/verbs.hpp"
 #include "protocol/errors.hpp"
@@ -129,6 +130,7 @@ std::string examples_of(const Verb& verb) {
 int run_verb(int argc, char** argv) {
     ::signal(SIGPIPE, SIG_IGN);
     GlobalOptions global;
+    take_typed_host(global);
     CLI::App app;
     define_top(app, global);
     const int at = verb_place(argc, argv);

@@ -17,6 +17,8 @@ struct GlobalOptions {
     std::optional<std::string> config;  // for a daemon that is spawned
     bool no_spawn = false;
     std::optional<std::string> host;  // of the daemon that is meant, as given; nullopt: this machine
+    // For a cmctl that another machine's runs here: what was typed there (see client/typed_command.hpp).
+    std::optional<std::string> typed_host;
     std::optional<std::chrono::milliseconds> timeout;
     bool json = false;
     bool quiet = false;

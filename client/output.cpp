@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "client/columns.hpp"
+#include "client/typed_command.hpp"
 #include "protocol/names.hpp"
 
 namespace cmssh::client {
@@ -188,17 +189,6 @@ std::string ssh_lines(const std::string& said, const std::string& message) {
     return text;
 }
 
-// The next command is for the same machine as the one that failed.
-std::string hint_for_host(const GlobalOptions& global, const std::string& hint) {
-    constexpr std::string_view kCommand = "cmctl ";
-    const char* everywhere = std::getenv("CMSSH_HOST");
-    const bool said = !global.host || (everywhere != nullptr && *global.host == everywhere);
-    if (said || !hint.starts_with(kCommand) || hint.starts_with("cmctl --host")) {
-        return hint;
-    }
-    return "cmctl " + command_text({"--host", *global.host}) + ' ' + hint.substr(kCommand.size());
-}
-
 }  // namespace
 
 int print_error(const GlobalOptions& global, const CallError& failure) {
@@ -220,9 +210,13 @@ int print_error(const GlobalOptions& global, const CallError& failure) {
         std::fputs(ssh_lines(*error.ssh_stderr, error.message).c_str(), stderr);
     }
     if (!error.hint.empty()) {
-        std::fprintf(stderr, "hint: %s\n", printable(hint_for_host(global, error.hint)).c_str());
+        std::fprintf(stderr, "hint: %s\n", printable(for_typing(global, error.hint)).c_str());
     }
     return failure.exit_code;
+}
+
+void print_note(const GlobalOptions& global, const std::string& lines) {
+    std::fputs((for_typing(global, lines) + '\n').c_str(), stderr);
 }
 
 std::string command_text(const std::vector<std::string>& command) {

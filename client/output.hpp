@@ -50,6 +50,8 @@ void print_line(const std::string& text);  // to stdout
 void print_json(const Json& json);         // to stdout, ASCII only: no terminal acts on it
 // The error and what to type next, to stderr; gives the exit code.
 int print_error(const GlobalOptions& global, const CallError& failure);
+// To stderr, as it stands but for the commands of cmctl in it (see for_typing()).
+void print_note(const GlobalOptions& global, const std::string& lines);
 
 // Where there is no more to show than the failure, or the result as --json has it: the exit code.
 template <typename T>

@@ -67,7 +67,7 @@ int parse_start(CLI::App& app, GlobalOptions& global, const std::vector<std::str
             }
         }
         if (options.command.empty()) {
-            std::fprintf(stderr, "cmctl: start: expected a command\nhint: cmctl start --ctx C CMD [ARG...]\n");
+            print_note(global, "cmctl: start: expected a command\nhint: cmctl start --ctx C CMD [ARG...]");
             return exit_code::kUsage;
         }
         if (options.follow && global.json) {
@@ -129,7 +129,7 @@ int parse_logs(CLI::App& app, GlobalOptions& global, const std::vector<std::stri
     app.add_flag("-f,--follow", options.follow, "Go on with each line as it is complete, until the session ends");
     return parse_words(app, words, [&] {
         if (options.follow && global.json) {
-            std::fputs("cmctl: logs: -f prints text, and no JSON\nhint: cmctl rpc logs\n", stderr);
+            print_note(global, "cmctl: logs: -f prints text, and no JSON\nhint: cmctl rpc logs");
             return exit_code::kUsage;
         }
         return logs(global, options);
@@ -188,7 +188,7 @@ int parse_attach(CLI::App& app, GlobalOptions& global, const std::vector<std::st
         "where the session ends meanwhile. Where the connection breaks it is waited for, until Ctrl-C.");
     return parse_words(app, words, [&] {
         if (global.json) {
-            std::fputs("cmctl: attach: --json is for what prints a result\nhint: cmctl rpc attach\n", stderr);
+            print_note(global, "cmctl: attach: --json is for what prints a result\nhint: cmctl rpc attach");
             return exit_code::kUsage;
         }
         return attach(global, options);
@@ -211,7 +211,7 @@ int parse_exec(CLI::App& app, GlobalOptions& global, const std::vector<std::stri
     return parse_words(app, std::move(line.options), [&] {
         options.command = std::move(line.command);
         if (options.command.empty()) {
-            std::fprintf(stderr, "cmctl: exec: expected a command\nhint: cmctl exec --ctx C CMD [ARG...]\n");
+            print_note(global, "cmctl: exec: expected a command\nhint: cmctl exec --ctx C CMD [ARG...]");
             return exit_code::kUsage;
         }
         return exec(global, std::move(options));

@@ -159,8 +159,8 @@ int check(const GlobalOptions& global, const std::optional<std::string>& ctx) {
         std::fputs("no connections\n", stderr);
     }
     if (ctx && !result.connections.empty() && result.connections.front().state == ConnectionState::Idle) {
-        std::fprintf(stderr, "cmctl: %s is not connected\nhint: cmctl connect %s\n", printable(*ctx).c_str(),
-                     printable(*ctx).c_str());
+        print_note(global, "cmctl: " + printable(*ctx) + " is not connected\nhint: cmctl connect " +
+                               printable(command_text({*ctx})));
     }
     return code;
 }

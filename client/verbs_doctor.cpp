@@ -19,6 +19,7 @@
 #include "client/login_call.hpp"
 #include "client/output.hpp"
 #include "client/spawn_daemon.hpp"
+#include "client/typed_command.hpp"
 #include "client/verbs.hpp"
 #include "protocol/names.hpp"
 #include "protocol/paths.hpp"
@@ -328,7 +329,7 @@ void print(const GlobalOptions& global, const std::vector<Check>& checks) {
         std::getline(lines, line);
         std::fputs((line + "\n").c_str(), stdout);
         if (!check->hint.empty()) {
-            print_line("      -> " + printable(check->hint));
+            print_line("      -> " + printable(for_typing(global, check->hint)));
         }
     }
 }

@@ -95,8 +95,9 @@ int remove_forwards(const GlobalOptions& global, const ForwardOptions& options) 
             }
         }
         if (found.size() != 1) {
-            std::fprintf(stderr, "cmctl: forward rm: %s %s\nhint: cmctl forward list\n", printable(word).c_str(),
-                         found.empty() ? "is no forward" : "is the beginning of several");
+            print_note(global, "cmctl: forward rm: " + printable(word) +
+                                   (found.empty() ? " is no forward" : " is the beginning of several") +
+                                   "\nhint: cmctl forward list");
             code = exit_code::kNotFound;
             continue;
         }
@@ -130,10 +131,9 @@ int add_forwards(const GlobalOptions& global, const ForwardOptions& options) {
         }
     }
     if (calls.empty()) {
-        std::fputs(
-            "cmctl: forward add: expected -L, -R or -D\n"
-            "hint: cmctl forward add --ctx C -L 8080:localhost:80\n",
-            stderr);
+        print_note(global,
+                   "cmctl: forward add: expected -L, -R or -D\n"
+                   "hint: cmctl forward add --ctx C -L 8080:localhost:80");
         return exit_code::kUsage;
     }
     const auto deadline = deadline_of(global);

@@ -317,7 +317,7 @@ int top(const GlobalOptions& global) {
         std::fputs(global.json ? "cmctl: top: --json is for what prints a result\n"
                                : "cmctl: top: standard input and output must be a terminal\n",
                    stderr);
-        std::fputs("hint: cmctl stats, cmctl list --watch and cmctl events need none\n", stderr);
+        print_note(global, "hint: cmctl stats, cmctl list --watch and cmctl events need none");
         return exit_code::kUsage;
     }
     guard_terminal();
@@ -331,8 +331,8 @@ int top(const GlobalOptions& global) {
     {
         auto opened = CursesScreen::open(use_color(global));
         if (const auto* why = std::get_if<std::string>(&opened)) {
-            std::fprintf(stderr, "cmctl: top: %s\nhint: TERM=xterm cmctl top, or cmctl list --watch\n",
-                         printable(*why).c_str());
+            print_note(global,
+                       "cmctl: top: " + printable(*why) + "\nhint: TERM=xterm cmctl top, or cmctl list --watch");
             return exit_code::kFailed;
         }
         ended = Top(global, *std::get<std::unique_ptr<CursesScreen>>(opened)).run();
