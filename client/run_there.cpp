@@ -1,14 +1,21 @@
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "client/host.hpp"
 #include "client/output.hpp"
+#include "client/typed_command.hpp"
+#include "daemon/base/unique_fd.hpp"
 
 extern char** environ;
 
@@ -18,6 +25,7 @@ namespace {
 constexpr int kSshFailed = 255;
 constexpr int kNotFound = 127;
 constexpr int kSignalled = 128;
+constexpr std::size_t kKept = 4096;
 
 volatile sig_atomic_t ssh_pid = 0;
 
@@ -65,9 +73,63 @@ private:
     std::array<struct sigaction, kSignals.size()> before_{};
 };
 
-// As a shell has it; negative: -errno of what could not be started.
-int run(std::vector<std::string> argv) {
+// How ssh ended, as a shell has it, or -errno of what could not be started, and the last of what it said.
+struct Ended {
+    int code = 0;
+    std::string said;
+};
+
+// To our own standard error as it comes. False: nothing more comes.
+bool relay(int from, std::string& said) {
+    std::array<char, 4096> bytes{};
+    for (;;) {
+        const ssize_t count = ::read(from, bytes.data(), bytes.size());
+        if (count < 0 && (errno == EAGAIN || errno == EINTR)) {
+            return true;
+        }
+        if (count <= 0) {
+            return false;
+        }
+        std::fwrite(bytes.data(), 1, static_cast<std::size_t>(count), stderr);
+        said.append(bytes.data(), static_cast<std::size_t>(count));
+        said.erase(0, said.size() - std::min(said.size(), kKept));
+    }
+}
+
+// Until ssh has ended: a master that it left behind may keep the pipe for ever.
+void relay_until_end(pid_t pid, UniqueFd errors, std::string& said) {
+    const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    for (;;) {
+        std::array<pollfd, 2> waited{pollfd{.fd = process.get(), .events = POLLIN, .revents = 0},
+                                     pollfd{.fd = errors.get(), .events = POLLIN, .revents = 0}};
+        if (::poll(waited.data(), waited.size(), -1) < 0 && errno != EINTR) {
+            return;
+        }
+        const bool ended = waited[0].revents != 0;
+        if ((waited[1].revents != 0 || ended) && errors && !relay(errors.get(), said)) {
+            errors.reset();
+        }
+        if (ended) {
+            return;
+        }
+    }
+}
+
+// listens: what it says passes through us, who learn why it failed.
+Ended run(std::vector<std::string> argv, bool listens) {
     const SignalsForSsh signals;
+    UniqueFd errors;
+    UniqueFd its_errors;
+    if (std::array<int, 2> ends{-1, -1}; listens && ::pipe2(ends.data(), O_CLOEXEC) == 0) {
+        errors.reset(ends[0]);
+        its_errors.reset(ends[1]);
+        ::fcntl(errors.get(), F_SETFL, O_NONBLOCK);
+    }
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    if (its_errors) {
+        posix_spawn_file_actions_adddup2(&actions, its_errors.get(), STDERR_FILENO);
+    }
     posix_spawnattr_t attributes;
     posix_spawnattr_init(&attributes);
     const sigset_t defaults = signals.defaults();
@@ -79,20 +141,31 @@ int run(std::vector<std::string> argv) {
     }
     words.push_back(nullptr);
     pid_t pid = -1;
-    const int failure = posix_spawnp(&pid, words[0], nullptr, &attributes, words.data(), environ);
+    const int failure = posix_spawnp(&pid, words[0], &actions, &attributes, words.data(), environ);
     posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
     if (failure != 0) {
-        return -failure;
+        return {.code = -failure, .said = {}};
     }
     ssh_pid = pid;
+    its_errors.reset();
+    Ended ended;
+    if (errors) {
+        relay_until_end(pid, std::move(errors), ended.said);
+    }
     int status = 0;
     while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     ssh_pid = 0;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : kSignalled + WTERMSIG(status);
+    ended.code = WIFEXITED(status) ? WEXITSTATUS(status) : kSignalled + WTERMSIG(status);
+    return ended;
 }
 
-CallError failure_there(const std::string& host, int code) {
+CallError failure_there(const std::string& host, const Ended& ended) {
+    const int code = ended.code;
+    if (code == kSshFailed && says_login_refused(ended.said)) {
+        return login_refused(host);
+    }
     CallError failure;
     if (code < 0) {
         failure.error.message = std::string("ssh: ") + std::strerror(-code);
@@ -128,16 +201,16 @@ int run_there(const GlobalOptions& global, std::vector<std::string> verb, HostTe
     }
     words.emplace_back(use_color(global) ? "--color=always" : "--color=never");
     words.insert(words.end(), std::make_move_iterator(verb.begin()), std::make_move_iterator(verb.end()));
-    auto argv = ssh_to_host(*global.host, terminal, words);
+    auto argv = ssh_to_host(*global.host, terminal, words, typed_host(global).value_or(""));
     if (!argv) {
         return print_error(global, bad_host(argv.error()));
     }
     std::fflush(stdout);
-    const int code = run(std::move(*argv));
-    if (code < 0 || (!hands_on && (code == kSshFailed || code == kNotFound))) {
-        return print_error(global, failure_there(*global.host, code));
+    const Ended ended = run(std::move(*argv), !hands_on);
+    if (ended.code < 0 || (!hands_on && (ended.code == kSshFailed || ended.code == kNotFound))) {
+        return print_error(global, failure_there(*global.host, ended));
     }
-    return code;
+    return ended.code;
 }
 
 }  // namespace cmssh::client

@@ -202,6 +202,16 @@ TEST_F(Host, ALoginThatIsRefusedIsExitCode6) {
     EXPECT_EQ(refused.status.code, 6);
     EXPECT_THAT(refused.errors, HasSubstr("Permission denied (publickey)"));
     EXPECT_THAT(refused.errors, HasSubstr("cmctl: ssh://workstation did not let us in\nhint: ssh workstation true\n"));
+    for (const Words& words : {Words{"daemon", "status"}, Words{"start", "--ctx", "server-1", "true"}, Words{"mcp"}}) {
+        const auto other = cmctl(words);
+        EXPECT_EQ(other.status.code, 6) << words.front();
+        EXPECT_THAT(other.errors, HasSubstr("Permission denied (publickey)")) << words.front();
+        EXPECT_THAT(other.errors, HasSubstr("did not let us in\nhint: ssh workstation true\n")) << words.front();
+    }
+    Terminal terminal(line({"attach", "x"}), environment);
+    EXPECT_EQ(terminal.wait(), 6) << terminal.output();
+    EXPECT_THAT(terminal.output(), HasSubstr("did not let us in"));
+    EXPECT_EQ(cmctl({"exec", "true"}).status.code, 255) << "as ssh has it";
 }
 
 class HostWithShell : public Host, public testing::WithParamInterface<const char*> {
@@ -325,6 +335,46 @@ TEST_F(Host, AttachRunsThereOnOurTerminal) {
     EXPECT_EQ(terminal.wait(), 0) << terminal.output();
     EXPECT_EQ(world.session(id).at("state"), "running");
     expect_no_daemon_here();
+}
+
+// What the other machine's cmctl says is read here.
+TEST_F(Host, CommandsInItsTextsAreForTheSameDaemon) {
+    write_file(world.sshd.home(1) + "/.tmux.conf", "set -g assume-paste-time 0\n");
+    const std::string id = world.start_id("server-1", {"sh", "-c", "echo ready; read -r x"});
+    const auto told = [&](const Words& words) {
+        Terminal terminal(line(words), environment);
+        EXPECT_TRUE(terminal.prints("ready")) << terminal.output();
+        terminal.type(
+            "\x02"
+            "d");
+        EXPECT_EQ(terminal.wait(), 0) << terminal.output();
+        return terminal.output();
+    };
+    EXPECT_THAT(told({"attach", id}), HasSubstr("to come back: cmctl attach " + id)) << "CMSSH_HOST says the rest";
+    environment.back() = "X=y";
+    const std::string typed = "cmctl --host workstation ";
+    EXPECT_THAT(told({"--host", "workstation", "attach", id}), HasSubstr("to come back: " + typed + "attach " + id));
+    world.rpc().call("kill", {{"session", id}});
+    world.wait(id);
+    Terminal late(line({"--host", "workstation", "attach", id}), environment);
+    EXPECT_EQ(late.wait(), 1);
+    EXPECT_THAT(late.output(), HasSubstr("hint: " + typed + "logs " + id));
+    const auto missing = cmctl({"--host=workstation", "kill", "nobody"});
+    EXPECT_THAT(missing.errors, HasSubstr("hint: " + typed + "list --all\n"));
+    const auto dead = cmctl({"--host=workstation", "forward", "rm", "fwd-none"});
+    EXPECT_THAT(dead.errors, HasSubstr("hint: " + typed + "forward list\n"));
+    const auto socket = cmctl({"--host=workstation", "--socket=/nowhere", "--no-spawn", "list"});
+    EXPECT_THAT(socket.errors, HasSubstr("hint: cmctl --host workstation --socket /nowhere daemon start\n"));
+    EXPECT_THAT(socket.errors, Not(HasSubstr("hint: cmctl d"))) << "neither does the other's cmctl";
+    // Told to the daemon there, it would be of everything that it starts.
+    EXPECT_EQ(cmctl({"--host=workstation", "daemon", "stop"}).status.code, 0);
+    EXPECT_EQ(cmctl({"--host=workstation", "daemon", "start"}).status.code, 0);
+    const auto seen = cmctl({"--host=workstation", "exec", "--ctx", "server-1", "env"});
+    EXPECT_EQ(seen.status.code, 0) << seen.errors;
+    const Json stats = Json::parse(cmctl({"--host=workstation", "stats", "--json"}).output);
+    const int daemon = stats.at("daemon").at("pid");
+    EXPECT_THAT(read_file("/proc/" + std::to_string(daemon) + "/environ"), Not(HasSubstr("CMSSH_TYPED")));
+    EXPECT_EQ(cmctl({"--host=workstation", "daemon", "stop"}).status.code, 0);
 }
 
 TEST_F(Host, StartAttachEndsWithTheSessionsCode) {
