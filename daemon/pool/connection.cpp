@@ -65,6 +65,9 @@ void Connection::feed(const ConnectionMachine::Event& event) {
     if (machine_.state() != before && active() && services_.on_active) {
         services_.on_active();
     }
+    if (machine_.state() != before && never_reached() && services_.on_failed) {
+        services_.on_failed();
+    }
     tell_use();
 }
 
@@ -99,6 +102,12 @@ bool Connection::active() const {
             return false;
     }
     return false;
+}
+
+bool Connection::never_reached() const {
+    const bool failed =
+        machine_.state() == ConnectionMachine::State::Failed || machine_.state() == ConnectionMachine::State::NeedsAuth;
+    return failed && !reached_ && handshakes() == 0 && !configured_;
 }
 
 void Connection::tell_use() {

@@ -66,6 +66,7 @@ struct ConnectionServices {
     // Something about a connection may have changed that the API shows.
     std::function<void(const std::string& key)> on_changed = {};
     std::function<void()> on_active = {};  // set by the pool: some connection has become active()
+    std::function<void()> on_failed = {};  // set by the pool: some connection is without a master until it is asked for
     std::string runtime_dir = {};          // set by the pool: where masters that are not shared listen
 };
 
@@ -138,6 +139,8 @@ public:
     void set_route(SshRoute route, SshConfigDump dump);
     // What a caller named it, for hints.
     void set_ctx(std::string ctx) { ctx_ = std::move(ctx); }
+    // A configured context leads to it: it is shown however it fares.
+    void set_configured() { configured_ = true; }
     // Kept without refs from now on.
     void pin() { feed(ConnectionMachine::Pinned{}); }
 
@@ -239,6 +242,8 @@ public:
     // It has a master, or will have one without being asked.
     [[nodiscard]] bool active() const;
     [[nodiscard]] bool busy() const { return refs() > 0 || users_ > 0 || tasks_.size() > kOwnTasks; }
+    // It has failed, never had a master, and no configured context leads to it: a name that was mistyped, maybe.
+    [[nodiscard]] bool never_reached() const;
     [[nodiscard]] Instant since() const { return machine_.since(); }
     [[nodiscard]] api::Server server() const { return cmssh::describe(key_); }
     [[nodiscard]] api::Connection describe() const;
@@ -390,6 +395,7 @@ private:
     SshRoute route_;
     SshConfigDump dump_;
     std::string ctx_;
+    bool configured_ = false;
     ConnectionMachine machine_;
     std::shared_ptr<Master> master_;               // shared with the task that watches for its death
     std::optional<Hop> hop_;                       // of the master
@@ -410,6 +416,7 @@ private:
     std::uint64_t generation_ = 1;  // of the master, or of the next one
     bool held_back_told_ = false;
     bool in_use_ = false;                          // of what on_no_master() tells the end
+    bool reached_ = false;                         // it had a master
     bool served_ = false;                          // the master has been of use to somebody
     std::optional<std::string> restore_path_;      // for the restore that is asked for
     LoginPtr login_;                               // the one that is wanted: set while the state is connecting

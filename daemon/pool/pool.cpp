@@ -26,6 +26,12 @@ Pool::Pool(ConnectionServices services, std::string runtime_dir)
             tasks_.spawn("pool", watch_for_sleep());
         }
     };
+    services_.on_failed = [this] {
+        if (!forgetting_ && !stopping_) {
+            forgetting_ = true;
+            tasks_.spawn("pool", forget_unreached());
+        }
+    };
 }
 
 Result<Connection*> Pool::get(const Identity& identity, const SshRoute& route, bool pinned) {
@@ -110,10 +116,42 @@ void Pool::forget_unused() {
             ++item;
             continue;
         }
-        tasks_.spawn("pool", bury(std::move(item->second)));
-        tell_changed(item->first);
-        item = connections_.erase(item);
+        item = forget(item);
     }
+}
+
+Pool::Connections::iterator Pool::forget(Connections::iterator item) {
+    const std::string key = item->first;
+    tasks_.spawn("pool", bury(std::move(item->second)));
+    const auto next = connections_.erase(item);
+    tell_changed(key);
+    return next;
+}
+
+asio::awaitable<void> Pool::forget_unreached() {
+    // For one that is in use when it should go.
+    constexpr Duration kAgain = std::chrono::minutes(1);
+    while (!stopping_) {
+        const Instant now = services_.clock.now();
+        Instant next = Instant::max();
+        for (auto item = connections_.begin(); item != connections_.end();) {
+            const Connection& connection = *item->second;
+            const Instant due = connection.since() + kUnreachedKept;
+            if (!connection.never_reached()) {
+                ++item;
+            } else if (now >= due && !connection.busy()) {
+                item = forget(item);
+            } else {
+                next = std::min(next, std::max(due, now + kAgain));
+                ++item;
+            }
+        }
+        if (next == Instant::max()) {
+            break;
+        }
+        co_await stop_.wait_until(next);
+    }
+    forgetting_ = false;
 }
 
 void Pool::forget_idle(const std::string& key_text) {
@@ -122,9 +160,7 @@ void Pool::forget_idle(const std::string& key_text) {
         item->second->describe().state != api::ConnectionState::Idle) {
         return;
     }
-    tasks_.spawn("pool", bury(std::move(item->second)));
-    connections_.erase(item);
-    tell_changed(key_text);
+    forget(item);
 }
 
 void Pool::tell_changed(const std::string& key_text) const {

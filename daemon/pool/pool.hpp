@@ -40,9 +40,16 @@ public:
 
     // Entries, also of servers that could not be reached: what callers can make us remember.
     static constexpr std::size_t kMaxConnections = 4096;
+    // How long one is shown that was never reached, with its error. Each call makes an attempt of its own, so nothing
+    // else is lost with it.
+    static constexpr Duration kUnreachedKept = std::chrono::minutes(10);
 
 private:
     void forget_unused();
+    // What was never reached, by and by. Runs while there is such.
+    asio::awaitable<void> forget_unreached();
+    using Connections = std::map<std::string, std::unique_ptr<Connection>>;
+    Connections::iterator forget(Connections::iterator item);
     void tell_changed(const std::string& key_text) const;
     asio::awaitable<void> bury(std::unique_ptr<Connection> connection);
     asio::awaitable<void> disconnect_one(ConnectionUse connection, bool force, Instant deadline);
@@ -54,8 +61,9 @@ private:
 
     ConnectionServices services_;
     std::string runtime_dir_;
-    std::map<std::string, std::unique_ptr<Connection>> connections_;
+    Connections connections_;
     bool watching_ = false;
+    bool forgetting_ = false;
     bool stopping_ = false;
     Event stop_;
     TaskGroup tasks_;

@@ -123,6 +123,9 @@ asio::awaitable<Result<Sessions::Found>> Sessions::find_connection_of(ResolvedCo
         co_return error;
     }
     (*connection)->set_ctx(context.name);
+    if (context.configured) {
+        (*connection)->set_configured();
+    }
     Found found;
     found.context = std::move(context);
     found.connection = ConnectionUse(**connection);

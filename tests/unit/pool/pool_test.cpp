@@ -128,6 +128,58 @@ TEST_F(PoolTest, ForgetsWhatCannotBeTakenOverAndIsNotNeeded) {
     }
 }
 
+class Unreached : public PoolTest {
+protected:
+    void fail(const std::string& host, ErrorKind kind) {
+        const auto done = loop_.start((*get(host))->ensure_tmux({}));
+        loop_.run_ready();
+        launcher_.fail(launcher_.count() - 1, kind, "no");
+        loop_.run_ready();
+        EXPECT_TRUE(done.done());
+    }
+    [[nodiscard]] bool known(const std::string& host) { return pool_.find("u@" + host + ":22") != nullptr; }
+};
+
+TEST_F(Unreached, IsForgottenAfterAWhile) {
+    const int idle = loop_.clock().timers();
+    fail("typo", ErrorKind::DnsFailure);
+    fail("locked", ErrorKind::NeedsAuth);
+    loop_.advance(Pool::kUnreachedKept - 1s);
+    EXPECT_TRUE(known("typo"));
+    EXPECT_EQ(pool_.find("u@typo:22")->describe().last_error->kind, "dns_failure");
+    fail("locked", ErrorKind::AuthFailed);
+    loop_.advance(2s);
+    EXPECT_FALSE(known("typo"));
+    EXPECT_TRUE(known("locked")) << "it was asked for since";
+    loop_.advance(Pool::kUnreachedKept);
+    EXPECT_FALSE(known("locked"));
+    EXPECT_EQ(loop_.clock().timers(), idle) << "nothing is left to be waited for";
+    fail("later", ErrorKind::ConnectRefused);
+    loop_.advance(Pool::kUnreachedKept + 1s);
+    EXPECT_FALSE(known("later"));
+}
+
+TEST_F(Unreached, IsKeptWhereItIsConfiguredOrUsedOrWasReached) {
+    fail("configured", ErrorKind::ConnectTimeout);
+    pool_.find("u@configured:22")->set_configured();
+    fail("used", ErrorKind::ConnectTimeout);
+    auto use = std::make_optional<ConnectionUse>(*pool_.find("u@used:22"));
+    const auto up = loop_.start((*get("reached"))->ensure_tmux({}));
+    auto master = launcher_.succeed(launcher_.count() - 1);
+    loop_.run_ready();
+    ASSERT_TRUE(up.done());
+    master->die();
+    loop_.run_ready();
+    fail("reached", ErrorKind::ConnectTimeout);
+    loop_.advance(3 * Pool::kUnreachedKept);
+    EXPECT_TRUE(known("configured"));
+    EXPECT_TRUE(known("used"));
+    EXPECT_TRUE(known("reached"));
+    use.reset();
+    loop_.advance(1min);
+    EXPECT_FALSE(known("used"));
+}
+
 class WakeUp : public PoolTest {
 protected:
     std::shared_ptr<fakes::FakeMaster> bring_up(const std::string& host) {
