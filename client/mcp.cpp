@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "client/given_context.hpp"
+#include "client/mcp_hint.hpp"
 #include "protocol/methods.hpp"
 
 namespace cmssh::client::mcp {
@@ -165,7 +166,7 @@ Json greeting(std::string_view asked_for) {
             {"instructions",
              "Runs commands on the user's servers over shared ssh connections. `contexts` tells the servers; `start` "
              "runs a long command in a session that outlives connections, `exec` a short one. Where an error's hint "
-             "asks for a login, only the user can do that, in a terminal of theirs."}};
+             "is for the user, ask them to do it: a login, above all, is theirs, in a terminal of their own."}};
 }
 
 Json tools() {
@@ -185,7 +186,9 @@ Result<Json> tool_params(std::string_view name, Json arguments) {
         arguments = Json::object();
     }
     if (!arguments.is_object()) {
-        return Error{.kind = ErrorKind::InvalidParams, .message = "arguments: expected an object"};
+        return Error{.kind = ErrorKind::InvalidParams,
+                     .message = "arguments: expected an object",
+                     .hint = "tools/list describes them"};
     }
     std::set<std::string> known;
     for (const Json& param : method_named(name)["params"]) {
@@ -217,7 +220,9 @@ Json tool_result(Json result) {
     return {{"content", text_content(std::move(text))}, {"structuredContent", std::move(result)}, {"isError", false}};
 }
 
-Json tool_failure(const Error& error) {
+Json tool_failure(const Error& failed) {
+    Error error = failed;
+    error.hint = hint_for_model(error.hint);
     const Json json = error_to_json(error);
     std::string text = std::string(error_info(error.kind).name) + ": " + error.message;
     if (error.ssh_stderr) {

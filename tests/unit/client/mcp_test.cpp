@@ -7,6 +7,8 @@
 
 #include <functional>
 
+#include "client/mcp_hint.hpp"
+
 namespace cmssh::client::mcp {
 namespace {
 
@@ -87,8 +89,32 @@ TEST(McpToolFailure, IsTextForTheModel) {
     const Json failed =
         tool_failure(Error{.kind = ErrorKind::NeedsAuth, .message = "no way in", .hint = "cmctl connect x"});
     EXPECT_EQ(failed["isError"], true);
-    EXPECT_EQ(failed["content"][0]["text"], "needs_auth: no way in\nhint: cmctl connect x");
+    EXPECT_EQ(failed["content"][0]["text"],
+              "needs_auth: no way in\nhint: for the user to type, in a terminal: cmctl connect x");
     EXPECT_EQ(failed["_meta"]["cmssh/error"]["code"], -32009);
+}
+
+TEST(McpHints, NameToolsWhereThereAreSuch) {
+    EXPECT_EQ(hint_for_model("cmctl list --all"), "the tool list with all: true");
+    EXPECT_EQ(hint_for_model("cmctl list"), "the tool list");
+    EXPECT_EQ(hint_for_model("cmctl logs sess-4f7q"), "the tool logs with session: sess-4f7q");
+    EXPECT_EQ(hint_for_model("choose another --name, or cmctl kill nightly"),
+              "choose another name, or the tool kill with session: nightly");
+    EXPECT_EQ(hint_for_model("give --ctx NAME (cmctl contexts lists them), or set default_ctx in the config"),
+              "give ctx NAME (the tool contexts lists them), or set default_ctx in the config");
+    EXPECT_EQ(hint_for_model("cmctl stats shows who uses and waits"), "the tool stats shows who uses and waits");
+    EXPECT_EQ(hint_for_model("cmctl wait x, the session runs on"),
+              "the tool wait with session: x, the session runs on");
+    EXPECT_EQ(hint_for_model("cmctl rpc rpc.discover  # describes every method"), "tools/list describes every tool");
+    EXPECT_EQ(hint_for_model("smaller parts, or fewer at once"), "smaller parts, or fewer at once");
+    EXPECT_EQ(hint_for_model(""), "");
+}
+
+TEST(McpHints, AreForTheUserWhereThereIsNone) {
+    EXPECT_EQ(hint_for_model("cmctl check x"), "for the user to type, in a terminal: cmctl check x");
+    EXPECT_EQ(hint_for_model("cmctl daemon start"), "for the user to type, in a terminal: cmctl daemon start");
+    EXPECT_EQ(hint_for_model("cmctl exec passes input of any length"),
+              "for the user to type, in a terminal: cmctl exec passes input of any length");
 }
 
 TEST(McpResources, ComeInPagesNewestFirst) {
