@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "client/given_context.hpp"
+#include "client/help_text.hpp"
 #include "client/start_line.hpp"
 #include "client/syntax.hpp"
 #include "client/typed_command.hpp"
@@ -133,6 +134,7 @@ int run_verb(int argc, char** argv) {
     take_typed_host(global);
     CLI::App app;
     define_top(app, global);
+    use_help_layout(app);
     const int at = verb_place(argc, argv);
     const Verb* const wanted = at < argc ? find_verb(argv[at]) : nullptr;
     // What other machines, and the ssh of this one, run is for this machine's daemon.
@@ -167,8 +169,10 @@ int run_verb(int argc, char** argv) {
         return exit_code::kUsage;
     }
     CLI::App verb_app{wanted->text, std::string("cmctl ") + wanted->name};
+    use_help_layout(verb_app);
     verb_app.footer(examples_of(*wanted));
     add_global_options(verb_app, global);
+    global.verb = wanted->name;
     return wanted->parse(verb_app, global, std::vector<std::string>(argv + at + 1, argv + argc));
 }
 

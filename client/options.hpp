@@ -13,6 +13,7 @@ enum class ColorWhen { Auto, Always, Never };
 
 // Taken before and after the verb.
 struct GlobalOptions {
+    std::string verb;  // that is run; empty: none was given
     std::optional<std::string> socket;
     std::optional<std::string> config;  // for a daemon that is spawned
     bool no_spawn = false;

@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "client/columns.hpp"
+#include "client/option_names.hpp"
 #include "client/typed_command.hpp"
 #include "protocol/names.hpp"
 
@@ -199,7 +200,9 @@ int print_error(const GlobalOptions& global, const CallError& failure) {
         std::fprintf(stderr, "%s\n", json.dump(-1, ' ', true, Json::error_handler_t::replace).c_str());
         return failure.exit_code;
     }
-    std::string message = error.message;
+    // What `rpc` was given are params.
+    const bool api_names = global.verb == "rpc";
+    std::string message = api_names ? error.message : with_option_names(error.message);
     for (const auto& about : {error.server, error.session}) {
         if (about && message.find(*about) == std::string::npos) {
             message += " (" + *about + ')';
@@ -210,7 +213,9 @@ int print_error(const GlobalOptions& global, const CallError& failure) {
         std::fputs(ssh_lines(*error.ssh_stderr, error.message).c_str(), stderr);
     }
     if (!error.hint.empty()) {
-        std::fprintf(stderr, "hint: %s\n", printable(for_typing(global, error.hint)).c_str());
+        const bool of_api = !api_names && !global.verb.empty() && error.hint.starts_with("cmctl rpc rpc.discover");
+        const std::string hint = of_api ? "cmctl " + global.verb + " --help" : error.hint;
+        std::fprintf(stderr, "hint: %s\n", printable(for_typing(global, hint)).c_str());
     }
     return failure.exit_code;
 }

@@ -100,6 +100,7 @@ int parse_events(CLI::App& app, GlobalOptions& global, const std::vector<std::st
     }
     app.add_option("--type", options.types, "Only events of this type")
         ->type_name("T")
+        ->option_text("T")  // they stand below
         ->expected(1)
         ->check(CLI::IsMember(types))
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
@@ -345,7 +346,7 @@ int parse_completion(CLI::App& app, GlobalOptions&, const std::vector<std::strin
     add_note(app,
              "Where cmctl was installed, the scripts are where the shells look for them. Without:\n"
              "  bash   echo 'source <(cmctl completion bash)' >> ~/.bashrc\n"
-             "  zsh    echo 'source <(cmctl completion zsh)' >> ~/.zshrc      (behind compinit)\n"
+             "  zsh    echo 'source <(cmctl completion zsh)' >> ~/.zshrc   (behind compinit)\n"
              "  fish   cmctl completion fish > ~/.config/fish/completions/cmctl.fish");
     return parse_words(app, words, [&] {
         if (completion_script(shell) == nullptr) {
@@ -445,7 +446,7 @@ constexpr Verb kVerbs[] = {
     {"rpc", "Call a method of the API", parse_rpc,
      "cmctl rpc list '{\"all\": true}'\n"
      "cmctl rpc rpc.discover\n"},
-    {"mcp", "The sessions as tools of a coding agent: a Model Context Protocol server", parse_plain<mcp_server>,
+    {"mcp", "A Model Context Protocol server: the sessions as an agent's tools", parse_plain<mcp_server>,
      "claude mcp add cmssh -- cmctl mcp\n"},
     {"proxy", "The daemon's socket as standard input and output", parse_plain<proxy>, "ssh workstation cmctl proxy\n",
      true},
