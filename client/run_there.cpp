@@ -97,19 +97,16 @@ bool relay(int from, std::string& said) {
 }
 
 // Until ssh has ended: a master that it left behind may keep the pipe for ever.
-void relay_until_end(pid_t pid, UniqueFd errors, std::string& said) {
+void relay_until_end(pid_t pid, int errors, std::string& said) {
     const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     for (;;) {
         std::array<pollfd, 2> waited{pollfd{.fd = process.get(), .events = POLLIN, .revents = 0},
-                                     pollfd{.fd = errors.get(), .events = POLLIN, .revents = 0}};
+                                     pollfd{.fd = errors, .events = POLLIN, .revents = 0}};
         if (::poll(waited.data(), waited.size(), -1) < 0 && errno != EINTR) {
             return;
         }
         const bool ended = waited[0].revents != 0;
-        if ((waited[1].revents != 0 || ended) && errors && !relay(errors.get(), said)) {
-            errors.reset();
-        }
-        if (ended) {
+        if (((waited[1].revents != 0 || ended) && !relay(errors, said)) || ended) {
             return;
         }
     }
@@ -151,7 +148,7 @@ Ended run(std::vector<std::string> argv, bool listens) {
     its_errors.reset();
     Ended ended;
     if (errors) {
-        relay_until_end(pid, std::move(errors), ended.said);
+        relay_until_end(pid, errors.get(), ended.said);
     }
     int status = 0;
     while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {

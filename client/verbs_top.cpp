@@ -12,6 +12,7 @@
 #include "client/terminal.hpp"
 #include "client/top_model.hpp"
 #include "client/top_screen.hpp"
+#include "client/typed_command.hpp"
 #include "client/verbs.hpp"
 #include "protocol/names.hpp"
 
@@ -242,7 +243,7 @@ private:
         const std::string key = connection->server.key;
         const auto ctx = ctx_of(*connection);
         if (!ctx) {
-            view_.note = "no context leads to " + key + ": cmctl connect does it by name";
+            view_.note = for_typing(global_, "no context leads to " + key + ": cmctl connect does it by name");
             return;
         }
         if (run_verb({"connect", "-q", *ctx}, "")) {
