@@ -111,6 +111,9 @@ public:
         return std::move(checks_);
     }
 
+    // What was asked about is neither a context nor a destination.
+    [[nodiscard]] bool no_such_context() const { return no_such_context_; }
+
 private:
     void add(Check check) { checks_.push_back(std::move(check)); }
     void add(std::vector<Check> checks) { std::move(checks.begin(), checks.end(), std::back_inserter(checks_)); }
@@ -256,6 +259,7 @@ private:
             const bool tmux =
                 failure->error.kind == ErrorKind::TmuxMissing || failure->error.kind == ErrorKind::TmuxFailed;
             fail(ctx, tmux ? "tmux" : "connection", failure->error);
+            no_such_context_ = failure->error.kind == ErrorKind::UnknownContext;
             return;
         }
         const auto checked = call<api::ConnectionsResult>(client, "check", {{"ctx", ctx}}, deadline);
@@ -284,6 +288,7 @@ private:
     const PathEnvironment environment_ = process_environment();
     Settings settings_;
     std::vector<Check> checks_;
+    bool no_such_context_ = false;
 };
 
 Json json_of(const std::vector<Check>& checks) {
@@ -338,7 +343,8 @@ void print(const GlobalOptions& global, const std::vector<Check>& checks) {
 
 int doctor(const GlobalOptions& global, const std::optional<std::string>& ctx) {
     catch_interrupts();
-    const std::vector<Check> checks = Doctor(global, ctx).examine();
+    Doctor doctor(global, ctx);
+    const std::vector<Check> checks = doctor.examine();
     if (interrupted()) {
         return exit_code::kInterrupted;
     }
@@ -349,7 +355,7 @@ int doctor(const GlobalOptions& global, const std::optional<std::string>& ctx) {
     }
     const bool failed =
         std::any_of(checks.begin(), checks.end(), [](const Check& it) { return it.status == CheckStatus::Fail; });
-    return failed ? exit_code::kFailed : exit_code::kOk;
+    return doctor.no_such_context() ? exit_code::kNotFound : failed ? exit_code::kFailed : exit_code::kOk;
 }
 
 }  // namespace cmssh::client

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <set>
+#include <sstream>
 
 #include "tests/support/world.hpp"
 
@@ -308,6 +309,78 @@ TEST(Cmctl, TakesAVerbsNameForASessionsName) {
     EXPECT_EQ(world.stats().at("total_connections"), 1);
     EXPECT_THAT(world.daemon.cmctl({"--help"}).output, HasSubstr("disconnect"));
     EXPECT_THAT(world.daemon.cmctl({"list", "--help"}).output, HasSubstr("--json"));
+}
+
+TEST(Cmctl, TellsEachErrorInTwoLines) {
+    World world(servers(1));
+    const std::string id = world.start_id("server-1", {"cat"});
+    const std::pair<Words, int> cases[] = {
+        {{"stats", "--openmetrics", "--json"}, 2},
+        {{"stats", "--openmetrics", "--no-spawn", "--socket", world.dir / "none"}, 4},
+        {{"stats", "--openmetrics", "more"}, 2},
+        {{"completion", "nosuchshell"}, 2},
+        {{"completion"}, 2},
+        {{"events", "--type", "nosuch"}, 2},
+        {{"events", "--no-spawn", "--socket", world.dir / "none"}, 4},
+        {{"list", "--state", "nosuch"}, 2},
+        {{"logs", id, "-n", "-1"}, 2},
+        {{"send", id, "--key", "nosuch"}, 2},
+        {{"kill", id, "-s", "NOSUCH"}, 2},
+        {{"check", "bad ctx"}, 3},
+        {{"exec", "--ctx", "bad ctx", "true"}, 3},
+        {{"forward", "add", "--ctx", "server-1", "-L", "nonsense"}, 2},
+        {{"start", "--ctx", "server-1", "--name", "a b", "true"}, 2},
+    };
+    for (const auto& [words, code] : cases) {
+        const Finished told = world.daemon.cmctl(words);
+        const std::string line = testing::PrintToString(words);
+        EXPECT_EQ(told.status.code, code) << line << told.errors;
+        EXPECT_EQ(told.output, "") << line;
+        EXPECT_THAT(told.errors, MatchesRegex("cmctl: [^\n]+\nhint: [^\n]+\n")) << line;
+    }
+    const Finished doctor = world.daemon.cmctl({"doctor", "bad ctx"});
+    EXPECT_EQ(doctor.status.code, 3);
+    EXPECT_THAT(doctor.output, HasSubstr("FAIL  bad ctx: connection  no context is named 'bad ctx'"));
+    EXPECT_THAT(doctor.output, HasSubstr("\n      -> cmctl contexts\n"));
+    EXPECT_EQ(world.daemon.cmctl({"doctor", "127.0.0.1:1"}).status.code, 1);
+}
+
+TEST(Cmctl, SpeaksOfWhatWasTypedAndTheApiOfItsParams) {
+    World world(servers(1));
+    const auto errors = [&world](Words words) { return world.daemon.cmctl(std::move(words)).errors; };
+    EXPECT_THAT(errors({"start", "--ctx=server-1", "--name", "a b", "true"}), HasSubstr("cmctl: --name: a b is not "));
+    EXPECT_THAT(errors({"start", "--ctx=server-1", "--env", "1X=y", "true"}), HasSubstr("cmctl: --env: 1X is not "));
+    EXPECT_THAT(errors({"start", "--ctx=server-1", "--cwd", "", "true"}), HasSubstr("cmctl: --cwd: expected a path"));
+    EXPECT_THAT(errors({"start", "--ctx=server-1", "--", ""}), HasSubstr("cmctl: CMD"));
+    const std::string params = R"({"ctx": "server-1", "command": ["true"], "name": "a b"})";
+    EXPECT_THAT(errors({"rpc", "start", params}), HasSubstr("cmctl: params.name: a b is not "));
+    EXPECT_THAT(errors({"rpc", "start", "{}"}), HasSubstr("hint: cmctl rpc rpc.discover"));
+    EXPECT_THAT(errors({"start", "--ctx=server-1", "--name", "a b", "--json", "true"}), HasSubstr("params.name"));
+}
+
+TEST(Cmctl, HelpFitsEightyColumns) {
+    const auto expect_to_fit = [](const Words& words) {
+        const Finished help = run(words);
+        EXPECT_EQ(help.status.code, 0) << words[1];
+        std::istringstream lines(help.output);
+        for (std::string line; std::getline(lines, line);) {
+            EXPECT_LE(line.size(), 80U) << words[1] << ": " << line;
+        }
+        return help.output;
+    };
+    std::istringstream lines(expect_to_fit({CMSSH_CMCTL, "--help"}));
+    int verbs = 0;
+    bool listed = false;
+    for (std::string line; std::getline(lines, line);) {
+        listed = line == "Verbs:" || (listed && !line.empty());
+        if (listed && line.starts_with("  ")) {
+            ++verbs;
+            const std::string verb = line.substr(2, line.find(' ', 2) - 2);
+            EXPECT_THAT(expect_to_fit({CMSSH_CMCTL, verb, "--help"}), HasSubstr("Usage: cmctl " + verb));
+        }
+    }
+    EXPECT_GT(verbs, 20);
+    EXPECT_THAT(run({CMSSH_CMCTL, "events", "--help"}).output, HasSubstr("  --type T  "));
 }
 
 TEST(Cmctl, LeavesWhatStandsBehindADoubleDashAlone) {
