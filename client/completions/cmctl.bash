@@ -1,5 +1,37 @@
 # bash completion of cmctl; printed by `cmctl completion bash`. Works with and without the package bash-completion.
 
+# The word as a shell would have it, into __cmctl_plain: quotes and backslashes taken off, nothing expanded. Where a quote
+# is still open, what stands in front of it into __cmctl_before, and the quote into __cmctl_quote.
+__cmctl_dequote() {
+    local word=$1 char
+    __cmctl_plain='' __cmctl_before='' __cmctl_quote=''
+    while [[ -n $word ]]; do
+        char=${word:0:1}
+        word=${word:1}
+        case $__cmctl_quote$char in
+            \'\' | '""')
+                __cmctl_quote=''
+                ;;
+            \' | '"')
+                __cmctl_quote=$char
+                __cmctl_before=$__cmctl_plain
+                ;;
+            \\)
+                __cmctl_plain+=${word:0:1}
+                word=${word:1}
+                ;;
+            \"\\)
+                if [[ ${word:0:1} != [\"\\\$\`] ]]; then __cmctl_plain+=$char; fi
+                __cmctl_plain+=${word:0:1}
+                word=${word:1}
+                ;;
+            *)
+                __cmctl_plain+=$char
+                ;;
+        esac
+    done
+}
+
 _cmctl() {
     COMPREPLY=()
     # The words up to the cursor, put together again where bash splits them: at : and =.
@@ -19,11 +51,19 @@ _cmctl() {
         rest=${rest#"$word"}
     done
     local current=${words[${#words[@]} - 1]}
+    local __cmctl_plain __cmctl_before __cmctl_quote
+    local -a plain=()
+    for word in "${words[@]}"; do
+        __cmctl_dequote "$word"
+        plain+=("$__cmctl_plain")
+    done
+    # Of the last word, as it is left by the loop.
+    local before=$__cmctl_before quote=$__cmctl_quote
 
     # The one that is typed, where it is not found by its name.
-    local program=${words[0]/#\~\//$HOME/} reply line
+    local program=${plain[0]/#\~\//$HOME/} reply line
     if [[ $program != */* ]]; then program=cmctl; fi
-    reply=$(command "$program" __complete "${words[@]:1}" 2>/dev/null) || return 0
+    reply=$(command "$program" __complete "${plain[@]:1}" 2>/dev/null) || return 0
     local -a lines=()
     mapfile -t lines <<<"$reply"
 
@@ -50,22 +90,24 @@ _cmctl() {
             compopt -o default 2>/dev/null
             return 0
         fi
-        local file
+        local file typed=$current
+        if [[ -n $quote ]]; then typed=${plain[${#plain[@]} - 1]}; fi
         while IFS= read -r file; do
-            if [[ -d $file ]]; then
-                printf -v file '%q/' "$file"
-            else
-                printf -v file '%q' "$file"
-            fi
-            COMPREPLY+=("$file")
-        done < <(compgen -f -- "$current")
+            if [[ -n $quote && $file == *[\'\"\\\$\`!]* ]]; then continue; fi
+            word=$file
+            if [[ -z $quote ]]; then printf -v word '%q' "$file"; fi
+            if [[ -d $file ]]; then word+=/; fi
+            COMPREPLY+=("$word")
+        done < <(compgen -f -- "$typed")
     fi
     if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[:=/] ]]; then
         compopt -o nospace 2>/dev/null
     fi
-    # What readline replaces begins behind the last character at which bash split the word.
+    # What readline replaces begins behind an open quote, or the last character at which bash split the word.
     local split=${COMP_WORDBREAKS//[!:=]/} head
-    if [[ -n $split && $current == *["$split"]* ]]; then
+    if [[ -n $quote ]]; then
+        COMPREPLY=("${COMPREPLY[@]#"$before"}")
+    elif [[ -n $split && $current == *["$split"]* ]]; then
         head=${current%"${current##*["$split"]}"}
         COMPREPLY=("${COMPREPLY[@]#"$head"}")
     fi

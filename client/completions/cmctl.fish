@@ -2,7 +2,9 @@
 
 function __cmctl_complete
     set -l words (commandline -opc)
-    set -l current (commandline -ct)
+    set -l typed (commandline -ct)
+    # Quotes are taken off, one that is still open too, and nothing in them is expanded.
+    set -l current (string unescape -- "$typed"); or set current $typed
     # The one that is typed, where it is not found by its name.
     set -l program (string replace -r '^~/' "$HOME/" -- $words[1])
     string match -q '*/*' -- $program; or set program cmctl
@@ -12,7 +14,7 @@ function __cmctl_complete
     if set -l at (string match -r -g '^:command (\d+)$' -- $lines[1])
         set -l command $words[(math $at + 1)..-1]
         test (count $words) -gt $at; or set command
-        complete -C (string join -- ' ' (string escape -- $command) "$current")
+        complete -C (string join -- ' ' (string escape -- $command) "$typed")
         return
     end
     set -l kind $lines[1]

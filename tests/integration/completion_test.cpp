@@ -47,6 +47,14 @@ Words with_cmctl(const World& world) {
     return environment;
 }
 
+// Prints its words each in brackets, asks the real one what completes them, and notes that.
+void write_typed_program(const std::string& path) {
+    make_dirs(std::filesystem::path(path).parent_path());
+    write_file(path, "#!/bin/sh\nif [ \"$1\" = __complete ]; then echo asked >> '" + path + ".asked'; exec '" +
+                         CMSSH_CMCTL + "' \"$@\"; fi\nprintf '<%s>' \"$@\"; echo\n");
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+}
+
 class Completion : public testing::Test {
 protected:
     Completion() : world(servers(2), kConfig) {
@@ -186,6 +194,28 @@ TEST_P(Typed, IsCompleted) {
     expect("cmctl exec cat no\t", "<exec><cat><note 1.txt>");
 }
 
+TEST_P(Typed, QuotesAreTakenOffAndClosed) {
+    expect("cmctl kill \"" + id.substr(0, 7) + "\t", "<kill><" + id + ">");
+    expect("cmctl start --ctx 'bu\t--name x echo", "<start><--ctx><build><--name><x><echo>");
+    expect("cmctl list --ctx='gp\t", "<list><--ctx=gpu-box>");
+    expect("cmctl kill 'a b' \"c\\\"d\" 'nig\t", "<kill><a b><c\"d><nightly>");
+    expect("cmctl 'att\tnig\t", "<attach><nightly>");
+    expect("cmctl kill 'nightly' nig\tx", "<kill><nightly><nigx>");
+    // bash closes the quote, and zsh leaves it open.
+    expect(bash() ? "cmctl cp 'no\t\"gpu\tdata" : "cmctl cp 'no\t\"gpu\tdata\"", "<cp><note 1.txt><gpu-box:data>");
+    expect("cmctl cp 'gpu-box:a' 'it is\t'", "<cp><gpu-box:a><it is>");
+}
+
+// The program that is typed is asked, and no other that may be in PATH.
+TEST_P(Typed, ByItsPath) {
+    const std::string program = world.dir / "cwd/bin/cmctl";
+    write_typed_program(program);
+    expect("./bin/cmctl att\tnig\t", "<attach><nightly>");
+    EXPECT_EQ(read_file(program + ".asked"), "asked\nasked\n");
+    expect(program + " kil\t--sig\tTER\t", "<kill><--signal><TERM>");
+    EXPECT_EQ(read_file(program + ".asked"), "asked\nasked\nasked\nasked\nasked\n");
+}
+
 TEST_P(Typed, CopiesFromFilesToServers) {
     expect("cmctl cp no\tgpu\tdata", "<cp><note 1.txt><gpu-box:data>");
     // zsh takes the slash off again that nothing follows.
@@ -252,6 +282,13 @@ TEST_F(InFish, IsCompleted) {
     EXPECT_THAT(complete("cmctl cp no"), HasSubstr("note.txt"));
     EXPECT_THAT(complete("cmctl cp gpu"), HasSubstr("gpu-box:"));
     EXPECT_THAT(complete("cmctl attach no"), Not(HasSubstr("note.txt")));
+    EXPECT_THAT(complete("cmctl kill \"" + id.substr(0, 7)), StartsWith(id + "\t"));
+    EXPECT_THAT(complete("cmctl start --ctx 'bu"), StartsWith("build\t"));
+    const std::string program = world.dir / "home/bin/cmctl";
+    write_typed_program(program);
+    EXPECT_THAT(complete("./bin/cmctl attach nig"), StartsWith("nightly\t"));
+    EXPECT_THAT(complete(program + " att"), StartsWith("attach\t"));
+    EXPECT_EQ(read_file(program + ".asked"), "asked\nasked\n");
     EXPECT_THAT(complete("cmctl kill '$(touch fell)"), IsEmpty());
     EXPECT_FALSE(exists(world.dir / "home/fell"));
     world.daemon.stop();
