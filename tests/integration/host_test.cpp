@@ -221,6 +221,7 @@ protected:
 
 TEST_P(HostWithShell, ReadsNoneOfOurWords) {
     EXPECT_EQ(cmctl({"list"}).status.code, 0);
+    EXPECT_EQ(cmctl({"--host", "ssh://127.0.0.1:" + std::to_string(workstation.port()), "list"}).status.code, 0);
     expect_words_as_given([this](const Words& words) { return cmctl(words); });
 }
 
