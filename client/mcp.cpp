@@ -220,9 +220,13 @@ Json tool_result(Json result) {
     return {{"content", text_content(std::move(text))}, {"structuredContent", std::move(result)}, {"isError", false}};
 }
 
-Json tool_failure(const Error& failed) {
-    Error error = failed;
+Error for_model(Error error) {
     error.hint = hint_for_model(error.hint);
+    return error;
+}
+
+Json tool_failure(const Error& failed) {
+    const Error error = for_model(failed);
     const Json json = error_to_json(error);
     std::string text = std::string(error_info(error.kind).name) + ": " + error.message;
     if (error.ssh_stderr) {

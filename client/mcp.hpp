@@ -23,6 +23,8 @@ namespace cmssh::client::mcp {
 [[nodiscard]] bool is_tool(std::string_view name);
 // The params of the daemon's method that has the tool's name. InvalidParams for an argument that the tool has not.
 [[nodiscard]] Result<Json> tool_params(std::string_view name, Json arguments);
+// With a hint that a model can follow (see client/mcp_hint.hpp).
+[[nodiscard]] Error for_model(Error error);
 // The results of tools/call. An error of the daemon's is one that the model reads, with a hint for it: no error of the
 // protocol.
 [[nodiscard]] Json tool_result(Json result);

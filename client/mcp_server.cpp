@@ -166,7 +166,7 @@ private:
     void list_resources(const Json& id, const std::string& cursor) {
         const auto reply = [id, cursor](Answer answer) {
             if (const auto* failure = std::get_if<CallError>(&answer)) {
-                return make_error(id, failure->error);
+                return make_error(id, mcp::for_model(failure->error));
             }
             auto page = mcp::resources(std::get<Json>(answer).value("sessions", Json::array()), cursor);
             return page ? make_result(id, std::move(*page)) : invalid(id, "no such cursor");
@@ -189,7 +189,7 @@ private:
             const auto* failure = std::get_if<CallError>(&answer);
             if (failure != nullptr) {
                 const bool missing = failure->error.kind == ErrorKind::SessionNotFound;
-                return missing ? no_such_resource() : make_error(id, failure->error);
+                return missing ? no_such_resource() : make_error(id, mcp::for_model(failure->error));
             }
             return make_result(id, mcp::resource(uri, std::get<Json>(answer)));
         };
