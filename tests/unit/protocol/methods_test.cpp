@@ -213,7 +213,7 @@ TEST(Methods, WhatIsWrittenIsReadBack) {
                                   .total_refs = 3,
                                   .handshakes = 4,
                                   .handshakes_saved = 5,
-                                  .daemon = {.pid = 1, .version = "v", .rss_bytes = 2, .unsaved = true}});
+                                  .daemon = {.pid = 1, .version = "v", .rss_bytes = 2, .unsaved = true, .config = "/c"}});
     expect_round_trip(
         ContextsResult{.contexts = {{.name = "a", .server = std::nullopt, .source = "config", .is_default = true}}});
     expect_round_trip(VersionResult{.version = "1", .protocol = 1, .capabilities = {"x"}});
