@@ -109,7 +109,7 @@ Result<void> Sessions::check_start(const api::StartParams& params) const {
     if (params.name && !valid_session_name(*params.name)) {
         return Error{.kind = ErrorKind::InvalidName,
                      .message = "params.name: " + printable(*params.name) + " is not a session's name",
-                     .hint = "letters, digits, - and _, at most 64, and not sess-…"};
+                     .hint = "letters, digits, - and _, first a letter or digit, at most 64, and not sess-…"};
     }
     if (params.name && table_.name_in_use(*params.name)) {
         return Error{.kind = ErrorKind::NameTaken,
