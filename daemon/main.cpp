@@ -100,7 +100,7 @@ int serve(const Arguments& arguments) {
     for (const auto& [path, make_parents] :
          {std::pair(options.runtime_dir, false), std::pair(options.state_dir, true)}) {
         if (auto dir = open_private_dir(path, make_parents); !dir) {
-            return fail(dir.error(), kUsage);
+            return fail(dir.error(), kFailed);
         }
     }
     auto lock = DaemonLock::take(options.runtime_dir);
