@@ -206,14 +206,15 @@ TEST(Methods, WhatIsWrittenIsReadBack) {
     expect_round_trip(ConnectResult{.connection = sample_connection(), .reused = true});
     expect_round_trip(ConnectionResult{.connection = sample_connection()});
     expect_round_trip(ConnectionsResult{.connections = {sample_connection(), Connection{}}});
-    expect_round_trip(StatsResult{.connections = {sample_connection()},
-                                  .connection_stats = {{"u@h:22", 2}},
-                                  .total_connections = 1,
-                                  .total_sessions = 2,
-                                  .total_refs = 3,
-                                  .handshakes = 4,
-                                  .handshakes_saved = 5,
-                                  .daemon = {.pid = 1, .version = "v", .rss_bytes = 2, .unsaved = true, .config = "/c"}});
+    expect_round_trip(
+        StatsResult{.connections = {sample_connection()},
+                    .connection_stats = {{"u@h:22", 2}},
+                    .total_connections = 1,
+                    .total_sessions = 2,
+                    .total_refs = 3,
+                    .handshakes = 4,
+                    .handshakes_saved = 5,
+                    .daemon = {.pid = 1, .version = "v", .rss_bytes = 2, .unsaved = true, .config = "/c"}});
     expect_round_trip(
         ContextsResult{.contexts = {{.name = "a", .server = std::nullopt, .source = "config", .is_default = true}}});
     expect_round_trip(VersionResult{.version = "1", .protocol = 1, .capabilities = {"x"}});
