@@ -361,7 +361,8 @@ void Day::plan() {
     });
     every(1h, [this] {
         const std::string ctx = any_ctx();
-        const Duration lasts = world_.rng.exponential(10min);
+        // None is left an hour after the day.
+        const Duration lasts = std::min<Duration>(world_.rng.exponential(10min), 1h);
         if (SimDaemon* its = daemon()) {
             its->calls.spawn("lease", do_lease(ctx, key_of_ctx(ctx), lasts));
         }
