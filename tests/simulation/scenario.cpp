@@ -321,7 +321,7 @@ void Day::every(Duration mean, std::function<void()> what) {
 
 void Day::plan() {
     Rng& rng = world_.rng;
-    every(rng.between(6min, 18min), [this] { start_one(world_.rng.chance(0.04)); });
+    every(rng.between(7min, 21min), [this] { start_one(world_.rng.chance(0.04)); });
     every(rng.between(15min, 40min), [this] { kill_one(); });
     every(30min, [this] { list_all(); });
     every(40min, [this] {
@@ -367,7 +367,7 @@ void Day::plan() {
             its->calls.spawn("lease", do_lease(ctx, key_of_ctx(ctx), lasts));
         }
     });
-    every(rng.between(5min, 18min), [this] { fault(); });
+    every(rng.between(6min, 20min), [this] { fault(); });
 }
 
 Caller Day::caller() {
