@@ -96,7 +96,7 @@ private:
     static constexpr int kRetries = 5;
     static constexpr Duration kFirstPause = std::chrono::milliseconds(20);  // doubled each time
     // A process that outlives its channel takes a place for as long as it runs, which may have been what was learnt.
-    static constexpr Duration kLearntFor = std::chrono::minutes(10);
+    static constexpr Duration kLearntFor = std::chrono::minutes(1);
 
     Clock& clock_;
     const int& configured_;
