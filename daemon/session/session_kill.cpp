@@ -128,29 +128,51 @@ api::KillResult Sessions::pending_kill(SessionRecord& record, std::string signal
 }
 
 asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record, ConnectionUse connection) {
-    TmuxChannel& channel = *connection->tmux();
-    const auto clock_offset_ms = channel.clock_offset_ms();
-    // Should the answer be lost, a session that is gone was killed by us.
+    struct UnderWay {
+        explicit UnderWay(int& count) : kills(count) { ++kills; }
+        ~UnderWay() { --kills; }
+        UnderWay(const UnderWay&) = delete;
+        UnderWay& operator=(const UnderWay&) = delete;
+        int& kills;
+    };
+    const UnderWay under_way(record->kills_under_way);
+    const Instant deadline = clock_.now() + kKillDeadline;
+    const auto unanswered = [this, &record](const Error& why) {
+        if (!api::ended(record->view.state)) {
+            return pending_kill(*record, "", why.message);
+        }
+        api::KillResult ended;
+        ended.session = record->view;
+        return ended;
+    };
+    // Whatever becomes of this daemon: it was asked for, and should the answer be lost, a session that is gone was
+    // killed by us.
+    record->pending_kill = "";
     record->signals_sent.insert(SIGHUP);
     registry_.put(*record, Durability::Process);
     // tmux may have it without our having been told so: its pane is then the session's only one.
     const bool confirmed = !record->place.pane_id.empty();
     const std::string pane = tmux::pane_target(record->view.id, record->place);
-    std::vector<std::string> lines = {tmux::show_command(record->view.id), tmux::capture_command(pane),
-                                      tmux::kill_session_command(record->view.id)};
-    const auto replies = co_await channel.request_all(std::move(lines), clock_.now() + kKillDeadline);
+    // The screen is kept before tmux lets go of it.
+    const auto captured = co_await connection->tmux()->request(tmux::capture_command(pane), deadline);
+    TmuxChannel* channel = connection->tmux();
+    if ((!captured && captured.error().kind != ErrorKind::TmuxFailed) || channel == nullptr ||
+        api::ended(record->view.state)) {
+        co_return unanswered(captured ? Error{.kind = ErrorKind::MasterLost, .message = "the connection was lost"}
+                                      : captured.error());
+    }
+    if (captured) {
+        registry_.put_ended(*record, joined_lines(*captured), Durability::Power);
+    }
+    const auto clock_offset_ms = channel->clock_offset_ms();
+    std::vector<std::string> lines = {tmux::show_command(record->view.id), tmux::kill_session_command(record->view.id)};
+    const auto replies = co_await channel->request_all(std::move(lines), deadline);
     api::KillResult result;
     const auto& shown = replies[0];
-    const auto& captured = replies[1];
-    const auto& killed = replies[2];
+    const auto& killed = replies[1];
     if (!killed && killed.error().kind != ErrorKind::TmuxFailed) {
-        if (!api::ended(record->view.state)) {
-            co_return pending_kill(*record, "", killed.error().message);
-        }
-        result.session = record->view;
-        co_return result;
+        co_return unanswered(killed.error());
     }
-    auto screen = captured ? std::optional(joined_lines(*captured)) : std::nullopt;
     if (!api::ended(record->view.state)) {
         // It may have ended by itself before the kill came: then that is what happened.
         const tmux::PaneRow* own = nullptr;
@@ -164,11 +186,11 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record
             }
         }
         if (own != nullptr && own->dead && !own->status_pending()) {
-            end_by_row(*record, *own, clock_offset_ms, std::move(screen));
+            end_by_row(*record, *own, clock_offset_ms, std::nullopt);
         } else if (!killed && confirmed) {
             end(*record, api::SessionState::Lost, std::string(kGone));
         } else {
-            end(*record, api::SessionState::Killed, std::nullopt, std::move(screen));
+            end(*record, api::SessionState::Killed, std::nullopt);
             sweep_later(*connection, record->view.id, record->place.pane_pid);
         }
     }

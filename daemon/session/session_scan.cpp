@@ -85,7 +85,7 @@ std::vector<KnownSession> Sessions::known_on(const Connection& connection) const
         session.being_started = record->being_started;
         session.forgotten = record->view.reason == kForgotten;
         session.hangup_sent = record->signals_sent.contains(SIGHUP);
-        session.kill_pending = record->pending_kill.has_value();
+        session.kill_pending = record->pending_kill.has_value() && record->kills_under_way == 0;
         known.push_back(std::move(session));
     }
     return known;
@@ -260,16 +260,17 @@ asio::awaitable<void> Sessions::remove_pane(ConnectionUse connection, std::strin
 }
 
 asio::awaitable<void> Sessions::carry_out_kill(RecordPtr record) {
-    const std::string signal = *std::exchange(record->pending_kill, std::nullopt);
     Connection* connection = record->connection;
-    if (connection == nullptr || connection->tmux() == nullptr) {
-        record->pending_kill = signal;
+    if (connection == nullptr || connection->tmux() == nullptr || record->kills_under_way > 0 ||
+        !record->pending_kill) {
         co_return;
     }
+    const std::string signal = *record->pending_kill;
     if (signal.empty()) {
         (void)co_await kill_by_tmux(record, ConnectionUse(*connection));
         co_return;
     }
+    record->pending_kill.reset();
     const auto killed = co_await kill_by_signal(record, ConnectionUse(*connection), signal_number(signal));
     if (!killed && !api::ended(record->view.state)) {
         const auto kind = killed.error().kind;

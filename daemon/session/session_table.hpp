@@ -24,6 +24,7 @@ struct SessionRecord : StoredSession {
     Connection* connection = nullptr;  // until it has ended; the hold keeps it alive
     Hold hold;
     bool being_started = false;             // a call is at it: nobody else decides about its state
+    int kills_under_way = 0;                // by kill-session: the pending one is not carried out beside them
     bool tmux_asked = false;                // of this start: it may run
     bool cancelled = false;                 // killed before tmux was asked
     std::optional<Error> start_error = {};  // why it is no session; for who waited for the same start

@@ -423,6 +423,26 @@ TEST(Crash, OfWhateverThereIsLosesNothingAndStartsNothingTwice) {
     EXPECT_EQ(world.daemon.control_sockets().size(), 1U);
 }
 
+// At a random moment of a kill: the next daemon goes on with it, and the last screen is there.
+TEST(Crash, InTheMiddleOfAKillLosesNeitherTheKillNorTheScreen) {
+    World world(servers(1), kImpatient);
+    std::mt19937 random(20261129);
+    for (int i = 0; i < 20; ++i) {
+        SCOPED_TRACE(i);
+        const std::string id = world.start_id("server-1", {"sh", "-c", "echo text; exec sleep 1000"});
+        ASSERT_TRUE(wait_until([&] { return world.rpc().call("logs", {{"session", id}}).at("text") == "text\n"; }));
+        (void)world.rpc().send("kill", {{"session", id}});
+        // The daemon has it, once it answers what was sent behind it.
+        (void)world.session(id);
+        ::poll(nullptr, 0, std::uniform_int_distribution<int>(0, 6)(random));
+        world.daemon.crash();
+        world.start_daemon();
+        EXPECT_TRUE(world.becomes(id, "killed"));
+        EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "text\n");
+    }
+    EXPECT_TRUE(wait_until([&] { return world.tmux_sessions(1).empty(); }));
+}
+
 // EFBIG for every write: what a full disk does, for one process.
 TEST(Registry, ThatCannotBeWrittenIsSaidAndSavedLater) {
     World world(servers(1));
