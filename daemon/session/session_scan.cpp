@@ -123,6 +123,9 @@ asio::awaitable<void> Sessions::run_scan(ConnectionUse used) {
             session.was_asked_about = asked_about.contains(session.id);
         }
         const bool all_told = co_await carry_out(connection, reconcile(known, listing));
+        if (listing.complete && listed_.insert(connection.key_text()).second) {
+            listed_changed_.notify_all();
+        }
         if (!all_told) {
             co_await stop_.wait_until(clock_.now() + status_pause);
             status_pause = std::min(status_pause * 2, kLongestStatusPause);

@@ -218,6 +218,11 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr recor
     auto want = want_of(caller, record->view.ctx, record->view.server.key, params.auth_sock, params.interactive);
     auto started = co_await start_on(record, std::move(session), std::move(want), tried, std::move(caller));
     record->being_started = false;
+    if (started && started->session.id != record->view.id) {
+        drop_unsent(*record);
+        record->changed.notify_all();
+        co_return started;
+    }
     if (!started) {
         Error error = std::move(started).error();
         error.ctx = record->view.ctx;
@@ -230,13 +235,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr recor
             error.session = record->view.id;
             scan(*record->connection, true);
         } else if (record->view.state == api::SessionState::Starting && !error.session) {
-            // Nothing of it is on the server.
-            record->hold = Hold();
-            record->connection = nullptr;
-            record->view.state = api::SessionState::Lost;
-            table_.remove(record->view.id);
-            tell_changed(*record);
-            registry_.remove(record->view.id);
+            drop_unsent(*record);
         }
         record->start_error = error;
         record->changed.notify_all();
@@ -244,6 +243,48 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr recor
     }
     record->changed.notify_all();
     co_return started;
+}
+
+// Nothing of it is on the server.
+void Sessions::drop_unsent(SessionRecord& record) {
+    record.hold = Hold();
+    record.connection = nullptr;
+    record.view.state = api::SessionState::Lost;
+    table_.remove(record.view.id);
+    tell_changed(record);
+    registry_.remove(record.view.id);
+}
+
+// A registry that was lost, or set aside, had the request maybe: then its session has been found among those of the
+// server by now, and is the result's. nullopt: this start is the first.
+asio::awaitable<std::optional<Result<api::StartResult>>> Sessions::started_before(RecordPtr record,
+                                                                                  Connection& connection) {
+    const std::string& key = connection.key_text();
+    const Instant deadline = clock_.now() + kStartDeadline;
+    bool in_time = true;
+    while (!listed_.contains(key) && in_time && !shutting_down_) {
+        in_time = co_await listed_changed_.wait_until(deadline);
+    }
+    const auto found = table_.by_request(record->request_id);
+    if (found != nullptr && found != record) {
+        if (found->view.name == found->view.id && record->view.name != record->view.id) {
+            // Ours had it meanwhile.
+            found->view.name = record->view.name;
+            registry_.put(*found, Durability::Process);
+        }
+        api::StartResult result;
+        result.session = found->view;
+        result.connection = connection.describe();
+        result.reused = true;
+        co_return std::optional<Result<api::StartResult>>(std::move(result));
+    }
+    if (!listed_.contains(key)) {
+        Error error{.kind = ErrorKind::Timeout,
+                    .message = "the sessions on " + key + " were not listed in time",
+                    .hint = "cmctl check " + record->view.ctx};
+        co_return std::optional<Result<api::StartResult>>(std::move(error));
+    }
+    co_return std::nullopt;
 }
 
 asio::awaitable<Result<api::StartResult>> Sessions::repeated_start(RecordPtr record, api::StartParams params,
@@ -254,6 +295,9 @@ asio::awaitable<Result<api::StartResult>> Sessions::repeated_start(RecordPtr rec
         in_time = co_await record->changed.wait_until(deadline);
     }
     if (table_.by_id(record->view.id) == nullptr) {
+        if (auto found = table_.by_request(*params.request_id)) {
+            co_return co_await repeated_start(std::move(found), std::move(params), std::move(caller));
+        }
         Error gone{.kind = ErrorKind::Cancelled,
                    .message = "the start with this request_id failed",
                    .hint = "start again with another request_id"};
@@ -310,7 +354,19 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_on(RecordPtr record, t
                                                              Connection::Want want, Tried tried, Caller caller) {
     Connection& connection = *record->connection;
     const SpareSession::Start under_way(connection.spare());
-    auto ready = co_await connection.ensure_tmux(std::move(want));
+    auto ready = co_await connection.ensure_tmux(want);
+    if (ready && tried == Tried::Never && !record->request_id.empty() && !listed_.contains(connection.key_text())) {
+        auto before = co_await started_before(record, connection);
+        if (before) {
+            co_return std::move(*before);
+        }
+        // The channel may be another one by now.
+        const bool reused = ready->reused;
+        ready = co_await connection.ensure_tmux(std::move(want));
+        if (ready) {
+            ready->reused = reused;
+        }
+    }
     if (!ready) {
         co_return std::move(ready).error();
     }

@@ -25,7 +25,10 @@ void SessionTable::remove(const std::string& id) {
     }
     const RecordPtr record = found->second;
     by_id_.erase(found);
-    by_request_.erase(record->request_id);
+    // Not that of one which was found on the server and is the same start.
+    if (by_request(record->request_id) == record) {
+        by_request_.erase(record->request_id);
+    }
     std::erase(records_, record);
 }
 

@@ -21,6 +21,7 @@ Sessions::Sessions(asio::any_io_executor executor, Clock& clock, const Config& c
       resolver_(resolver),
       registry_(registry),
       restored_(clock),
+      listed_changed_(clock),
       stop_(clock),
       tasks_(std::move(executor), clock) {}
 
@@ -135,6 +136,7 @@ asio::awaitable<Result<Sessions::Found>> Sessions::find_connection_of(ResolvedCo
 
 void Sessions::restore(Registry::Contents contents) {
     for (const auto& stored : contents.connections) {
+        listed_.insert(stored.key.text());
         if (const auto made = pool_->get(stored, false); !made) {
             log_warn(stored.key.text(), "is not taken over: " + made.error().message);
         }
@@ -458,6 +460,7 @@ void Sessions::forget_ended() {
 void Sessions::request_stop() {
     shutting_down_ = true;
     stop_.notify_all();
+    listed_changed_.notify_all();
     for (const auto& [id, watch] : watches_) {
         watch->nudge.notify_all();
     }

@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -166,6 +167,8 @@ private:
     asio::awaitable<Result<api::StartResult>> start_again(RecordPtr record, api::StartParams params, Caller caller);
     asio::awaitable<Result<api::StartResult>> start_on(RecordPtr record, tmux::NewSession session,
                                                        Connection::Want want, Tried tried, Caller caller);
+    void drop_unsent(SessionRecord& record);
+    asio::awaitable<std::optional<Result<api::StartResult>>> started_before(RecordPtr record, Connection& connection);
     void remember_life(SessionRecord& record, const tmux::ServerLife& life);
     asio::awaitable<Result<tmux::Started>> find_started(RecordPtr record);
     // The reply of a start in the connection's spare session, empty where there was none to take over.
@@ -241,6 +244,9 @@ private:
     std::function<void(const std::string& id)> on_changed_;
     SessionTable table_;
     std::map<Connection*, Scan> scans_;
+    // Servers of which every session of ours is known: the registry has them, or they were listed since. By key.
+    std::set<std::string> listed_;
+    Event listed_changed_;
     std::map<std::string, Leftovers> leftovers_;             // by the server's key
     std::map<std::string, std::shared_ptr<Watch>> watches_;  // by session; shared with who follows it
     std::set<std::string> paste_buffers_;                    // in use now

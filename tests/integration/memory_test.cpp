@@ -443,6 +443,37 @@ TEST(Crash, InTheMiddleOfAKillLosesNeitherTheKillNorTheScreen) {
     EXPECT_TRUE(wait_until([&] { return world.tmux_sessions(1).empty(); }));
 }
 
+// The repeat is the first that the next daemon hears; what ran is found on the server before anything is started there.
+TEST(Registry, ThatIsLostStartsNothingTwice) {
+    World world(servers(1));
+    const std::string file = world.dir / "ran";
+    const Json params = {{"ctx", "server-1"},
+                         {"name", "job"},
+                         {"request_id", "once"},
+                         {"command", {"sh", "-c", R"(echo once >>"$0"; exec sleep 1000)", file}}};
+    const std::string id = world.rpc().call("start", params).at("session").at("id");
+    ASSERT_TRUE(wait_until([&] { return exists(file) && read_file(file) == "once\n"; }));
+    for (const bool damaged : {true, false}) {
+        SCOPED_TRACE(damaged);
+        world.daemon.crash();
+        const std::string registry = world.dir / "state/cmssh/registry.db";
+        for (const char* suffix : {"", "-wal", "-shm"}) {
+            std::filesystem::remove(registry + suffix);
+        }
+        if (damaged) {
+            write_file(registry, "no database");
+        }
+        world.start_daemon();
+        const Json repeated = world.rpc().call("start", params);
+        EXPECT_EQ(repeated.at("session").at("id"), id);
+        EXPECT_EQ(repeated.at("session").at("name"), "job");
+        EXPECT_EQ(repeated.at("reused"), true);
+        EXPECT_EQ(world.list(), Words{id});
+        EXPECT_EQ(world.tmux_sessions(1).size(), 1U);
+    }
+    EXPECT_EQ(read_file(file), "once\n");
+}
+
 // EFBIG for every write: what a full disk does, for one process.
 TEST(Registry, ThatCannotBeWrittenIsSaidAndSavedLater) {
     World world(servers(1));
