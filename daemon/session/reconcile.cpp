@@ -52,11 +52,6 @@ void about_pane(const tmux::PaneRow& row, bool kill_pending, std::vector<Action>
     }
 }
 
-// An end that nobody saw, of a session that tmux never confirmed: it may have got there late.
-bool may_come_back(const KnownSession& session) {
-    return session.state == api::SessionState::Lost && session.pane_id.empty() && !session.forgotten;
-}
-
 std::string_view why_it_is_missing(const KnownSession& session, const tmux::ServerLife& now) {
     if (!session.life.tmux.empty() && session.life != now) {
         return why_gone(session.life, now);
@@ -65,6 +60,10 @@ std::string_view why_it_is_missing(const KnownSession& session, const tmux::Serv
 }
 
 }  // namespace
+
+bool may_come_back(const KnownSession& session) {
+    return session.state == api::SessionState::Lost && session.pane_id.empty() && !session.forgotten;
+}
 
 std::string_view why_gone(const tmux::ServerLife& then, const tmux::ServerLife& now) {
     const bool rebooted = !then.boot_id.empty() && !now.boot_id.empty() && then.boot_id != now.boot_id;

@@ -35,6 +35,9 @@ struct KnownSession {
     bool kill_pending = false;
 };
 
+// Its end is a guess, not a report: tmux never confirmed it, and may have got it late.
+[[nodiscard]] bool may_come_back(const KnownSession& session);
+
 struct Listing {
     tmux::ServerLife life;
     bool complete = false;  // false: dead panes only, nothing is said of what is missing

@@ -19,6 +19,19 @@ constexpr Duration kCaptureDeadline = std::chrono::minutes(1);
 constexpr Duration kStatusPause = std::chrono::milliseconds(20);
 constexpr Duration kLongestStatusPause = std::chrono::seconds(2);
 
+KnownSession known_session(const SessionRecord& record) {
+    KnownSession session;
+    session.id = record.view.id;
+    session.state = record.view.state;
+    session.pane_id = record.place.pane_id;
+    session.life = record.life;
+    session.being_started = record.being_started;
+    session.forgotten = record.view.reason == kForgotten;
+    session.hangup_sent = record.signals_sent.contains(SIGHUP);
+    session.kill_pending = record.pending_kill.has_value() && record.kills_under_way == 0;
+    return session;
+}
+
 }  // namespace
 
 void Sessions::on_reachable(Connection& connection) {
@@ -77,16 +90,7 @@ std::vector<KnownSession> Sessions::known_on(const Connection& connection) const
             !(record->connection == nullptr && record->view.server.key == connection.key_text())) {
             continue;
         }
-        KnownSession session;
-        session.id = record->view.id;
-        session.state = record->view.state;
-        session.pane_id = record->place.pane_id;
-        session.life = record->life;
-        session.being_started = record->being_started;
-        session.forgotten = record->view.reason == kForgotten;
-        session.hangup_sent = record->signals_sent.contains(SIGHUP);
-        session.kill_pending = record->pending_kill.has_value() && record->kills_under_way == 0;
-        known.push_back(std::move(session));
+        known.push_back(known_session(*record));
     }
     return known;
 }
@@ -153,9 +157,11 @@ asio::awaitable<bool> Sessions::carry_out(Connection& connection, std::vector<Ac
             tasks_.spawn(connection.key_text(),
                          remove_pane(ConnectionUse(connection), tmux::pane_target(remove->session_id, remove->place)));
         } else if (const auto* running = std::get_if<SetRunning>(&action)) {
-            // Others may have decided while an earlier action waited, and the server may be out of reach again by now.
+            // Others may have decided while an earlier action waited (a kill has ended it), and the server may be out
+            // of reach again by now.
             if (const auto record = table_.by_id(running->id);
-                record != nullptr && !record->being_started && connection.tmux() != nullptr) {
+                record != nullptr && !record->being_started && connection.tmux() != nullptr &&
+                (!api::ended(record->view.state) || may_come_back(known_session(*record)))) {
                 set_running(*record, connection, running->row);
             }
         } else if (const auto* kill = std::get_if<CarryOutKill>(&action)) {
