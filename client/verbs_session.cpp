@@ -256,7 +256,9 @@ std::variant<Reply<api::SessionResult>, int> wait_for_end(const GlobalOptions& g
 std::string kill_text(const api::KillResult& result, const KillOptions& options) {
     const api::Session& session = result.session;
     if (result.pending) {
-        return session.id + ": will be killed once " + session.server.key + " is reachable";
+        const std::string what =
+            options.signal ? "will be sent " + signal_name(signal_number(*options.signal)) : "will be killed";
+        return session.id + ": " + what + " once " + session.server.key + " is reachable";
     }
     if (options.signal && !api::ended(session.state)) {
         return session.id + ": was sent " + signal_name(signal_number(*options.signal));

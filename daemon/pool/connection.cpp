@@ -111,14 +111,26 @@ bool Connection::never_reached() const {
 }
 
 void Connection::tell_use() {
-    const bool held_back = machine_.held_back();
-    if (std::exchange(held_back_told_, held_back) != held_back && held_back && refs() > 0 && !shutting_down_) {
-        services_.observer.on_held_back(*this);
+    if (machine_.state() != ConnectionMachine::State::Connecting) {
+        std::string held_back = held_back_for();
+        const bool news = held_back != held_back_told_ && !held_back.empty();
+        held_back_told_ = std::move(held_back);
+        if (news && refs() > 0 && !shutting_down_) {
+            services_.observer.on_held_back(*this);
+        }
     }
     const bool in_use = refs() > 0 || active();
     if (std::exchange(in_use_, in_use) && !in_use && !shutting_down_) {
         services_.observer.on_no_master(*this);
     }
+}
+
+std::string Connection::held_back_for() const {
+    const StoredConnection now = stored();
+    if (!now.held_back) {
+        return {};
+    }
+    return now.held_back_by ? now.held_back_by->at + ' ' + now.held_back_by->kind : "a person's wish";
 }
 
 void Connection::act(ConnectionMachine::Action action) {
@@ -222,6 +234,10 @@ StoredConnection Connection::stored() const {
     stored.dump = dump_;
     stored.control_path = control_path_;
     stored.held_back = machine_.held_back();
+    if (stored.held_back && (machine_.state() == ConnectionMachine::State::NeedsAuth ||
+                             machine_.state() == ConnectionMachine::State::Failed)) {
+        stored.held_back_by = last_error_;
+    }
     return stored;
 }
 
@@ -374,12 +390,20 @@ api::Server describe(const ServerKey& key) {
     return server;
 }
 
+// The way to it is there, and still none of its sessions can be asked: its tmux does not answer.
+ConnectionMachine::State Connection::shown_state() const {
+    const bool mute =
+        sessions_ > 0 && tmux() == nullptr && tmux_error_ && tmux_error_->kind != ErrorKind::ChannelRefused;
+    return mute && machine_.state() == ConnectionMachine::State::Up ? ConnectionMachine::State::Degraded
+                                                                    : machine_.state();
+}
+
 api::Connection Connection::describe() const {
     const Instant now = services_.clock.now();
     const auto seconds = [](Duration duration) { return std::chrono::duration<double>(duration).count(); };
     api::Connection connection;
     connection.server = cmssh::describe(key_);
-    connection.state = machine_.state();
+    connection.state = shown_state();
     connection.refs = refs();
     connection.sessions = sessions_;
     connection.leases = leases_;

@@ -41,7 +41,7 @@ public:
     virtual void on_notification(Connection& connection, const tmux::Notification& notification) = 0;
     // It has a master, by a login or one that was there: stored() is good for taking it over later.
     virtual void on_master(Connection& /*connection*/) {}
-    // Held, and of those that no daemon logs in to by itself from now on: stored() says so.
+    // Held, and of those that no daemon logs in to by itself from now on: stored() says so, and why.
     virtual void on_held_back(Connection& /*connection*/) {}
     // Nobody holds it any more, and it has no master and makes none. Not where the daemon stops.
     virtual void on_no_master(Connection& /*connection*/) {}
@@ -193,7 +193,7 @@ public:
     };
     asio::awaitable<Result<OpenChannel>> open_channel(const Lease& lease, std::string command, Instant deadline);
     // nullptr while there is none.
-    [[nodiscard]] TmuxChannel* tmux();
+    [[nodiscard]] TmuxChannel* tmux() const;
     [[nodiscard]] SpareSession& spare() { return spare_; }
     // spare().pid(); one that was made with other settings is let go of.
     [[nodiscard]] std::optional<std::int64_t> spare_pid();
@@ -205,9 +205,9 @@ public:
 
     // Takes over the master that an earlier daemon left at this path, without a login, and opens the tmux channel
     // later. Where there is none: reconnects by and by if it is held or pinned, under the rules of backoff, else goes
-    // idle, as it does where it is held back. Returns once that is decided. Nothing where the connection is wanted
-    // already.
-    asio::awaitable<void> restore(std::string control_path, bool held_back);
+    // idle. Where it is held back, it waits as it did for the earlier daemon. Returns once that is decided. Nothing
+    // where the connection is wanted already.
+    asio::awaitable<void> restore(StoredConnection stored);
     // What restore() needs.
     [[nodiscard]] StoredConnection stored() const;
 
@@ -308,6 +308,8 @@ private:
     void feed(const ConnectionMachine::Event& event);
     void act(ConnectionMachine::Action action);
     void tell_use();
+    [[nodiscard]] std::string held_back_for() const;
+    [[nodiscard]] ConnectionMachine::State shown_state() const;
     void tell_changed() const;
     [[nodiscard]] std::shared_ptr<ChannelBudget> new_budget() const;
     void change_refs(HoldKind kind, std::uint64_t generation, int by);
@@ -414,10 +416,10 @@ private:
     std::uint64_t own_logins_ = 0;
     bool only_shared_ = false;      // a second login beside the shared master would need a person, or was refused
     std::uint64_t generation_ = 1;  // of the master, or of the next one
-    bool held_back_told_ = false;
-    bool in_use_ = false;                          // of what on_no_master() tells the end
-    bool reached_ = false;                         // it had a master
-    bool served_ = false;                          // the master has been of use to somebody
+    std::string held_back_told_;    // what for; empty: it is not
+    bool in_use_ = false;           // of what on_no_master() tells the end
+    bool reached_ = false;          // it had a master
+    bool served_ = false;           // the master has been of use to somebody
     std::optional<std::string> restore_path_;      // for the restore that is asked for
     LoginPtr login_;                               // the one that is wanted: set while the state is connecting
     bool launching_ = false;                       // one that was given up may still be at its end

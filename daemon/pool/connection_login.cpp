@@ -259,10 +259,17 @@ asio::awaitable<void> Connection::end_leftover_master() {
     co_await end_master(master_, kEndGrace);
 }
 
-asio::awaitable<void> Connection::restore(std::string control_path, bool held_back) {
-    restore_path_ = std::move(control_path);
-    held_back_told_ = held_back;
-    feed(ConnectionMachine::RestoreAsked{.held_back = held_back});
+asio::awaitable<void> Connection::restore(StoredConnection stored) {
+    using State = ConnectionMachine::State;
+    restore_path_ = std::move(stored.control_path);
+    ConnectionMachine::RestoreAsked asked;
+    asked.held_back = stored.held_back;
+    if (stored.held_back_by && machine_.state() == State::Idle) {
+        asked.held_in =
+            stored.held_back_by->kind == error_info(ErrorKind::NeedsAuth).name ? State::NeedsAuth : State::Failed;
+        last_error_ = std::move(stored.held_back_by);
+    }
+    feed(asked);
     restore_path_.reset();
     while (login_ != nullptr && login_->restore_path && !shutting_down_) {
         co_await changed_.wait();

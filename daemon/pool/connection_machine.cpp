@@ -83,6 +83,7 @@ ConnectionMachine::Action ConnectionMachine::on(const Event& event, const Machin
                     return Action::None;
                 }
                 held_back_ = asked.held_back;
+                held_in_ = asked.held_in;
                 enter(State::Connecting, now);
                 return Action::Restore;
             },
@@ -229,7 +230,7 @@ ConnectionMachine::Action ConnectionMachine::on_nothing_to_restore(const Machine
         was_up_ = true;  // for the daemon before
         back_off(settings, now, unit_random);
     } else {
-        enter(State::Idle, now);
+        enter(held_back_ ? held_in_ : State::Idle, now);
     }
     return Action::None;
 }

@@ -49,6 +49,7 @@ public:
     struct WokeUp {};      // the machine slept meanwhile
     struct RestoreAsked {  // an earlier daemon had a master here
         bool held_back = false;
+        State held_in = State::Idle;  // where it then waits: with an error, or without
     };
     struct NothingToRestore {};
     struct RefsChanged {
@@ -122,7 +123,8 @@ private:
     int leases_ = 0;
     bool ending_ = false;  // EndMaster or KillMaster was asked for
     bool held_back_ = false;
-    bool was_up_ = false;  // since the last idle: the next login is a reconnect
+    State held_in_ = State::Idle;  // of a restore
+    bool was_up_ = false;          // since the last idle: the next login is a reconnect
     Instant up_at_{};
     int failures_ = 0;       // attempts in a row that failed, or died young
     int failed_probes_ = 0;  // in a row

@@ -18,7 +18,7 @@ constexpr std::size_t kNewestSessions = 8;
 
 }  // namespace
 
-TmuxChannel* Connection::tmux() {
+TmuxChannel* Connection::tmux() const {
     return tmux_ != nullptr && tmux_->is_open() ? tmux_.get() : nullptr;
 }
 

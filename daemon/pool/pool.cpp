@@ -82,7 +82,7 @@ asio::awaitable<void> Pool::restore(std::vector<StoredConnection> stored) {
 }
 
 asio::awaitable<void> Pool::restore_one(ConnectionUse connection, StoredConnection stored) {
-    co_await connection->restore(std::move(stored.control_path), stored.held_back);
+    co_await connection->restore(std::move(stored));
 }
 
 bool Pool::any_active() const {

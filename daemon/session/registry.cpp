@@ -139,10 +139,7 @@ bool Registry::take_found() {
 }
 
 void Registry::checkpoint() {
-    if (file_ != nullptr && !file_->in_place()) {
-        log_warn("registry", path_ + " was removed or replaced by somebody: it is written anew");
-        file_.reset();
-        rebuilt_ = known_;
+    if (leave_what_was_removed()) {
         attempt([](RegistryFile&) {});
     }
     if (file_ != nullptr && uncheckpointed_ && attempt([](RegistryFile& file) { file.checkpoint(); })) {
@@ -176,9 +173,20 @@ void Registry::save(Pace pace) {
             known_ = true;
         }
     };
+    leave_what_was_removed();
     if (attempt(write)) {
         changes_ = {};
     }
+}
+
+bool Registry::leave_what_was_removed() {
+    if (file_ == nullptr || file_->in_place()) {
+        return false;
+    }
+    log_warn("registry", path_ + " was removed or replaced by somebody: it is written anew");
+    file_.reset();
+    rebuilt_ = known_;
+    return true;
 }
 
 bool Registry::attempt(const std::function<void(RegistryFile&)>& step) {

@@ -75,6 +75,7 @@ public:
 private:
     enum class Pace { Now, Limited };
     void save(Pace pace);
+    bool leave_what_was_removed();
     // Carries out a step on the open file, opened where it is not. False, with the trouble noted, where that fails.
     bool attempt(const std::function<void(RegistryFile&)>& step);
     void open();

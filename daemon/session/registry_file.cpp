@@ -99,6 +99,7 @@ constexpr std::array kMigrations = std::to_array<const char*>({
         lease TEXT,
         asked_listen TEXT NOT NULL
     ) WITHOUT ROWID;)",
+    "ALTER TABLE connections ADD COLUMN held_back_by TEXT;  -- JSON, a LastError",
 });
 constexpr int kVersion = static_cast<int>(kMigrations.size());
 

@@ -72,6 +72,7 @@ void connection_columns(Connection& connection, Visit&& column) {
     column("ssh_identitiesonly", connection.dump.identitiesonly);
     column("ssh_server_alive_set", connection.dump.server_alive_set);
     column("held_back", connection.held_back);
+    column("held_back_by", connection.held_back_by);
 }
 
 template <typename Forward, typename Visit>
@@ -151,6 +152,7 @@ public:
     }
     void operator()(const char* /*name*/, const std::vector<std::string>& value) { bind_json(Json(value)); }
     void operator()(const char* /*name*/, const std::set<int>& value) { bind_json(Json(value)); }
+    void operator()(const char* /*name*/, const api::LastError& value) { bind_json(api::write(value)); }
 
     // A copy, which SQLite keeps: key_text is nobody's member.
     void copy(const std::string& value) { statement_.bind(++at_, value); }
@@ -232,6 +234,18 @@ public:
             return fits;
         };
         read_list(name, add, "is not a list of signals");
+    }
+
+    void operator()(const char* name, api::LastError& value) {
+        std::string text;
+        (*this)(name, text);
+        const Result<Json> json = parse_json(text);
+        auto read = json ? api::read<api::LastError>(*json) : json.error();
+        if (read) {
+            value = std::move(*read);
+        } else {
+            report(name, "is no error");
+        }
     }
 
     void expect(bool holds, const char* name, const char* otherwise) {

@@ -164,6 +164,9 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record
     if (captured) {
         registry_.put_ended(*record, joined_lines(*captured), Durability::Power);
     }
+    if (registry_.unsaved() && confirmed) {
+        co_return co_await kill_unsaved(record, std::move(connection));
+    }
     const auto clock_offset_ms = channel->clock_offset_ms();
     std::vector<std::string> lines = {tmux::show_command(record->view.id), tmux::kill_session_command(record->view.id)};
     const auto replies = co_await channel->request_all(std::move(lines), deadline);
@@ -195,6 +198,27 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record
         }
     }
     result.session = record->view;
+    co_return result;
+}
+
+// What can't be saved is the server's to remember: the program is ended, and its pane stays with screen and status
+// until it can be.
+asio::awaitable<Result<api::KillResult>> Sessions::kill_unsaved(RecordPtr record, ConnectionUse connection) {
+    constexpr Duration kEnding = tmux::kSweepDelay + kEndingDeadline;
+    record->signals_sent.insert(SIGKILL);
+    auto killed = co_await kill_by_signal(record, ConnectionUse(*connection), SIGHUP);
+    if (api::ended(record->view.state) || (killed && killed->pending)) {
+        co_return killed;
+    }
+    sweep_later(*connection, record->view.id, record->place.pane_pid);
+    const Instant deadline = clock_.now() + kEnding;
+    bool in_time = true;
+    while (!api::ended(record->view.state) && !shutting_down_ && in_time) {
+        in_time = co_await record->changed.wait_until(deadline);
+    }
+    api::KillResult result;
+    result.session = record->view;
+    result.pending = !api::ended(record->view.state);
     co_return result;
 }
 

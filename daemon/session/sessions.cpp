@@ -305,7 +305,9 @@ asio::awaitable<void> Sessions::reattach(RecordPtr record) {
     }
     if (!api::ended(record->view.state) && record->connection == nullptr) {
         attach_to(*record, *found->connection);
-        co_await found->connection->restore(found->connection->stored().control_path, false);
+        StoredConnection stored = found->connection->stored();
+        stored.held_back = false;
+        co_await found->connection->restore(std::move(stored));
     }
 }
 

@@ -180,6 +180,7 @@ private:
     [[nodiscard]] api::KillResult pending_kill(SessionRecord& record, std::string signal, const std::string& why);
     [[nodiscard]] api::KillResult pending_or_ended(SessionRecord& record, int signal, const Error& why);
     asio::awaitable<Result<api::KillResult>> kill_by_tmux(RecordPtr record, ConnectionUse connection);
+    asio::awaitable<Result<api::KillResult>> kill_unsaved(RecordPtr record, ConnectionUse connection);
     asio::awaitable<Result<api::KillResult>> kill_by_signal(RecordPtr record, ConnectionUse connection, int signal);
     asio::awaitable<Result<api::KillResult>> not_signalled(RecordPtr record, ConnectionUse connection, int signal);
     asio::awaitable<void> settle(RecordPtr record);

@@ -197,6 +197,33 @@ TEST_F(Health, AnAccountThatLetsNobodyInIsNotTriedAgain) {
     };
     EXPECT_FALSE(wait_until([&] { return attempts() > 1; }, in(1500ms)));
     EXPECT_EQ(world.connection(key).at("state"), "failed");
+    // The next daemon does not try it either, and says why.
+    world.daemon.crash();
+    world.start_daemon();
+    EXPECT_TRUE(world.connection_becomes(key, "failed"));
+    EXPECT_EQ(world.connection(key).at("last_error"), connection.at("last_error"));
+    EXPECT_EQ(attempts(), 1U);
+}
+
+// The path is there, and nothing can be said of any session.
+TEST_F(FastHealth, ATmuxThatDoesNotAnswerIsShown) {
+    bring_up();
+    const pid_t tmux = std::stoi(world.tmux(1, {"display-message", "-p", "#{pid}"}).output);
+    ASSERT_EQ(::kill(tmux, SIGSTOP), 0);
+    ASSERT_TRUE(wait_until([this] {
+        const Json connection = world.connection(key);
+        return connection.at("state") == "degraded" && connection.at("master_pid") != master &&
+               connection.at("last_error").at("kind") == "timeout";
+    }));
+    EXPECT_EQ(world.session(session).at("state"), "unreachable");
+    const int logins = world.sshd.logins();
+    const auto ok = world.connection(key).at("probes").at("ok").get<int>();
+    ASSERT_TRUE(wait_until([&] { return world.connection(key).at("probes").at("ok").get<int>() > ok + 5; }));
+    EXPECT_EQ(world.connection(key).at("state"), "degraded");
+    EXPECT_EQ(world.sshd.logins(), logins) << "a new connection would not mend it";
+    ASSERT_EQ(::kill(tmux, SIGCONT), 0);
+    EXPECT_TRUE(world.connection_becomes(key, "up"));
+    EXPECT_TRUE(world.becomes(session, "running"));
 }
 
 TEST_F(Health, ADisconnectDuringTheBackoffEndsIt) {

@@ -497,6 +497,32 @@ TEST(Registry, ThatCannotBeWrittenIsSaidAndSavedLater) {
     EXPECT_EQ(world.rpc().call("logs", {{"session", meanwhile}}).at("text"), "text\n");
 }
 
+// What it can't save of a kill, the server remembers.
+TEST(Registry, ThatCannotBeWrittenLosesNoKill) {
+    World world(servers(1));
+    const std::string file = world.dir / "gate";
+    const std::string killed = world.start_id("server-1", until(file, 3));
+    ASSERT_TRUE(wait_until([&] { return exists(file + ".fifo"); }));
+    const std::string deaf = world.start_id("server-1", {"sh", "-c", "trap '' HUP; echo text; sleep 1000"});
+    ASSERT_TRUE(wait_until([&] { return world.rpc().call("logs", {{"session", deaf}}).at("text") == "text\n"; }));
+    const rlimit none{0, RLIM_INFINITY};
+    ASSERT_EQ(::prlimit(world.daemon.pid(), RLIMIT_FSIZE, &none, nullptr), 0);
+    for (const std::string& id : {killed, deaf}) {
+        const Json result = world.rpc().call("kill", {{"session", id}});
+        EXPECT_EQ(result.at("session").at("state"), "killed") << result;
+        EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "text\n");
+    }
+    EXPECT_EQ(world.stats().at("daemon").at("unsaved"), true);
+    world.daemon.crash();
+    world.start_daemon();
+    EXPECT_EQ(world.wait(killed).at("signal"), "HUP");
+    EXPECT_EQ(world.wait(deaf).at("signal"), "KILL");
+    for (const std::string& id : {killed, deaf}) {
+        EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "text\n");
+    }
+    EXPECT_TRUE(wait_until([&] { return world.tmux_sessions(1).empty(); }));
+}
+
 // Of a server with a HostKeyAlias, the socket's name is only a hash.
 TEST(Registry, ThatIsGoneIsMadeAnewFromServersThatTheirSocketsDoNotName) {
     World world(servers(1));

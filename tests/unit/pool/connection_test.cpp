@@ -844,7 +844,13 @@ TEST_F(ConnectionHealth, KeepsToOneMasterThroughAThousandRandomEvents) {
 
 class ConnectionRestore : public ConnectionTest {
 protected:
-    fakes::Outcome<fakes::Finished> restore() { return loop_.start(connection_.restore("/run/old-ctl", false)); }
+    fakes::Outcome<fakes::Finished> restore(std::optional<api::LastError> held_back_by = {}) {
+        StoredConnection stored = connection_.stored();
+        stored.control_path = "/run/old-ctl";
+        stored.held_back = held_back_by.has_value();
+        stored.held_back_by = std::move(held_back_by);
+        return loop_.start(connection_.restore(std::move(stored)));
+    }
     std::shared_ptr<FakeMaster> leave_master() {
         launcher_.leftover = std::make_shared<FakeMaster>(loop_.clock(), 77, true);
         return launcher_.leftover;
@@ -889,6 +895,25 @@ TEST_F(ConnectionRestore, WithoutAMasterAndWithoutNeedIsIdle) {
     ASSERT_TRUE(restore().done());
     EXPECT_EQ(state(), State::Idle);
     EXPECT_EQ(observer_.no_masters, 1);
+    loop_.advance(1h);
+    EXPECT_EQ(launcher_.count(), 0U);
+}
+
+TEST_F(ConnectionRestore, ThatIsHeldBackSaysWhy) {
+    const Hold session(connection_, HoldKind::Session);
+    const auto restored_as = [this](const std::string& kind) {
+        api::LastError why;
+        why.kind = kind;
+        return restore(std::move(why)).done();
+    };
+    ASSERT_TRUE(restored_as("needs_auth"));
+    EXPECT_EQ(state(), State::NeedsAuth);
+    EXPECT_EQ(connection_.describe().last_error->kind, "needs_auth");
+    EXPECT_EQ(connection_.stored().held_back_by->kind, "needs_auth");
+    ASSERT_TRUE(disconnect().done());
+    EXPECT_FALSE(connection_.stored().held_back_by) << "now it is a person's wish";
+    ASSERT_TRUE(restored_as("host_key_changed"));
+    EXPECT_EQ(state(), State::Failed);
     loop_.advance(1h);
     EXPECT_EQ(launcher_.count(), 0U);
 }

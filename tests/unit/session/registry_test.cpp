@@ -49,7 +49,7 @@ std::string text(const StoredSession& session) {
 
 std::string text(const StoredConnection& connection) {
     const auto optional = [](const auto& value) { return value ? Json(*value) : Json(); };
-    const auto& [key, route, dump, control_path, held_back] = connection;
+    const auto& [key, route, dump, control_path, held_back, by] = connection;
     return dump_json(Json{{"key", {key.user, key.host, key.port, key.via, key.alias, key.as}},
                           {"route",
                            {route.destination.host, optional(route.destination.user), optional(route.destination.port),
@@ -58,7 +58,8 @@ std::string text(const StoredConnection& connection) {
                            {dump.user, dump.hostname, dump.port, dump.proxyjump, dump.proxycommand, dump.hostkeyalias,
                             dump.identityfiles, dump.identitiesonly, dump.server_alive_set}},
                           {"control_path", control_path},
-                          {"held_back", held_back}});
+                          {"held_back", held_back},
+                          {"held_back_by", by ? api::write(*by) : Json()}});
 }
 
 template <typename Stored>
@@ -78,6 +79,10 @@ StoredSession session(const std::string& id, std::int64_t created_ms = 1000) {
     stored.created_ms = created_ms;
     return stored;
 }
+
+constexpr const char* kBackToVersion1 =
+    "DROP TABLE forwards; DROP TABLE screens; ALTER TABLE connections DROP COLUMN held_back; "
+    "ALTER TABLE connections DROP COLUMN held_back_by; PRAGMA user_version = 1";
 
 StoredConnection connection(const std::string& host) {
     StoredConnection stored;
@@ -364,8 +369,7 @@ TEST_F(RegistryTest, MigratesAndKeepsACopy) {
         registry->put(session("sess-old"), Durability::Process);
         registry->put(connection("h"));
     }
-    sql("DROP TABLE forwards; DROP TABLE screens; ALTER TABLE connections DROP COLUMN held_back; PRAGMA user_version = "
-        "1");
+    sql(kBackToVersion1);
     const std::string copy = path_ + ".v1-" + kStamp;
     {
         const auto registry = open();
@@ -386,8 +390,7 @@ TEST_F(RegistryTest, MigratesAndKeepsACopy) {
 
 TEST_F(RegistryTest, AMigrationThatFailsAnywhereLosesNothing) {
     make_small_file();
-    sql("DROP TABLE forwards; DROP TABLE screens; ALTER TABLE connections DROP COLUMN held_back; PRAGMA user_version = "
-        "1");
+    sql(kBackToVersion1);
     const std::string before = read(path_);
     int failing = 0;
     for (bool failed = true; failed; ++failing) {
@@ -419,7 +422,7 @@ TEST_F(RegistryTest, SetsAsideWhatIsOfANewerVersion) {
     EXPECT_THAT(ids(registry->load()), IsEmpty());
     EXPECT_EQ(read(path_ + ".newer-" + kStamp), before);
     EXPECT_THAT(log_.take(), ElementsAre("warning registry: " + path_ +
-                                         " can't be used, it is of a newer cmsshd: version 99, known are up to 4: it "
+                                         " can't be used, it is of a newer cmsshd: version 99, known are up to 5: it "
                                          "is kept as " +
                                          path_ + ".newer-" + kStamp + ", and a new one is begun"));
     registry->put(session("sess-a"), Durability::Process);
@@ -914,6 +917,34 @@ TEST_F(RegistryTest, AFileThatWasRemovedIsWrittenAnew) {
     registry->put(session("sess-a"), Durability::Process);
     registry->close();
     EXPECT_THAT(ids(reopened()), ElementsAre("sess-a"));
+}
+
+TEST_F(RegistryTest, AFileThatWasRemovedIsNotWrittenTo) {
+    const auto registry = open();
+    registry->put(session("sess-a"), Durability::Process);
+    clear();
+    registry->put(session("sess-b"), Durability::Power);
+    EXPECT_THAT(log_.take(), ElementsAre(HasSubstr("was removed or replaced")));
+    EXPECT_TRUE(registry->unsaved()) << "what was in it is not there yet";
+    EXPECT_TRUE(registry->take_rebuilt());
+    EXPECT_THAT(ids(reopened()), ElementsAre("sess-b"));
+}
+
+TEST_F(RegistryTest, WhyAConnectionIsHeldBackIsKept) {
+    StoredConnection stored = connection("h");
+    stored.held_back = true;
+    stored.held_back_by = api::LastError{.kind = "auth_failed",
+                                         .message = "no",
+                                         .at = "2026-01-01T00:00:00.000Z",
+                                         .ssh_stderr = "Permission denied",
+                                         .hint = std::nullopt};
+    {
+        const auto registry = open();
+        registry->put(stored);
+    }
+    EXPECT_EQ(texts(reopened().connections), texts(std::vector{stored}));
+    sql("UPDATE connections SET held_back_by = '{}'");
+    EXPECT_THAT(reopened().connections, IsEmpty());
 }
 
 TEST_F(RegistryTest, RowsThatDoNotDecodeArePassedOver) {
