@@ -1,6 +1,7 @@
 #include "client/follow.hpp"
 
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,9 +14,16 @@
 namespace cmssh::client {
 namespace {
 
-// One call waits no longer than this; then whoever reads our output is looked after.
+// One call waits no longer than this; then whoever reads our output is looked after: only a pipe's reader goes
+// unnoticed.
 constexpr std::chrono::milliseconds kWait = std::chrono::seconds(5);
+constexpr std::chrono::milliseconds kWaitWithAReader = std::chrono::milliseconds(500);
 constexpr auto kGrace = std::chrono::minutes(2);
+
+bool writes_to_a_pipe() {
+    struct stat status {};
+    return ::fstat(STDOUT_FILENO, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode));
+}
 
 // The reader of a pipe has gone: nothing would tell us before the next line.
 bool nobody_reads() {
@@ -48,6 +56,7 @@ CallError out_of_time(const api::Session& session) {
 std::optional<int> follow(const GlobalOptions& global, PatientClient& client, const api::Session& session,
                           FollowFrom from, std::optional<Instant> deadline) {
     const bool terminal = ::isatty(STDOUT_FILENO) != 0;
+    const auto longest_wait = writes_to_a_pipe() ? kWaitWithAReader : kWait;
     std::optional<std::string> cursor = from.beginning ? std::optional<std::string>("") : std::nullopt;
     bool out_of_reach = false;
     ReachedByPerson reached(global);
@@ -56,7 +65,7 @@ std::optional<int> follow(const GlobalOptions& global, PatientClient& client, co
         if (auto failure = reached.see(session.ctx, state)) {
             return give_up(global, std::move(*failure), session);
         }
-        auto wait = kWait;
+        auto wait = longest_wait;
         std::optional<Instant> answer_by;
         if (deadline) {
             const auto left =

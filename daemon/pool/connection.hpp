@@ -250,6 +250,8 @@ public:
     [[nodiscard]] int refs() const { return sessions_ + leases_; }
     [[nodiscard]] std::uint64_t handshakes() const { return machine_.handshakes() + own_logins_; }
     [[nodiscard]] std::uint64_t reused_count() const { return reused_count_; }
+    // Who was counted has logged in by itself.
+    void take_back_reuse() { --reused_count_; }
 
 private:
     friend class Hold;

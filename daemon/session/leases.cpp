@@ -230,6 +230,9 @@ void Leases::drop_refused(const Connection& connection) {
         if (held.connection == &connection && held.process && held.lease.channel &&
             held.process->has_own_connection()) {
             ChannelBudget::given_up(std::move(held.lease.channel));
+            if (held.lease.reused) {
+                held.connection->take_back_reuse();
+            }
             it = leases_.erase(it);
         } else {
             ++it;

@@ -452,6 +452,7 @@ TEST_F(PlainSshOfTwo, TeachesTheLimitByARefusal) {
     EXPECT_EQ(world.sshd.logins(), 2);
     ASSERT_TRUE(wait_until([&] { return world.connection(key).at("channels").at("max") == 2; }));
     EXPECT_EQ(world.connection(key).at("leases"), 1);
+    EXPECT_EQ(world.connection(key).at("reused_count"), 1) << "the other one has logged in";
     Process three(ssh_words({"server-1", "echo three"}), options());
     ASSERT_TRUE(wait_until([this] { return world.connection(key).at("channels").at("queued") == 1; }));
     one.send_signal(SIGTERM);
