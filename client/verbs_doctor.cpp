@@ -211,7 +211,8 @@ private:
         if (!global_.host) {
             add(judge_config_of_daemon(found.daemon.config, config_path(environment_, global_.config)));
         }
-        add(judge_registry(found.daemon.unsaved, set_aside_in(state_dir(environment_))));
+        add(judge_registry(found.daemon.unsaved,
+                           global_.host ? std::vector<std::string>() : set_aside_in(state_dir(environment_))));
         if (ctx_) {
             ask_server(client, *ctx_, deadline);
             return;
