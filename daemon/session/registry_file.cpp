@@ -57,7 +57,7 @@ constexpr std::array kMigrations = std::to_array<const char*>({
         boot_id TEXT NOT NULL,       -- '': not known
         tmux_life TEXT NOT NULL,
         signals_sent TEXT NOT NULL,  -- JSON, a list of numbers
-        pending_kill TEXT            -- '': by tmux, else a signal's name
+        pending_kill TEXT            -- '': by tmux, else signals' names
     ) WITHOUT ROWID;
     CREATE TABLE connections (
         key_text TEXT PRIMARY KEY NOT NULL,

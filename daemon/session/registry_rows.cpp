@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "daemon/session/pending_kill.hpp"
 #include "protocol/jsonrpc.hpp"
 #include "protocol/names.hpp"
 
@@ -349,8 +350,10 @@ std::string read(const SQLite::Statement& statement, StoredSession& session) {
     reader.expect(valid_time(session.created_ms), "created_ms", "is out of range");
     reader.expect(valid_time(session.ended_ms), "ended_ms", "is out of range");
     reader.expect(session.place.pane_pid >= 0, "pane_pid", "is out of range");
-    const auto& kill = session.pending_kill;
-    reader.expect(!kill || kill->empty() || signal_number(*kill) != 0, "pending_kill", "is not a signal");
+    const auto signals = pending_signals(session.pending_kill);
+    const bool known =
+        std::all_of(signals.begin(), signals.end(), [](const auto& it) { return signal_number(it) != 0; });
+    reader.expect(known, "pending_kill", "is not a signal");
     return reader.problem();
 }
 

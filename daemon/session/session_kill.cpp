@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "daemon/base/log.hpp"
+#include "daemon/session/pending_kill.hpp"
 #include "daemon/session/screen_text.hpp"
 #include "daemon/session/sessions.hpp"
 #include "protocol/names.hpp"
@@ -79,13 +80,13 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
         co_return result;
     }
     if (record->connection == nullptr) {
-        co_return pending_kill(*record, params.signal.value_or(""), "its server is not known any more");
+        co_return pending_kill(*record, signal, "its server is not known any more");
     }
     ConnectionUse connection(*record->connection);
     const bool cold = connection->tmux() == nullptr;
     if (cold) {
         // A login takes its time, and what was asked for is not to end with us.
-        (void)pending_kill(*record, params.signal.value_or(""), "its server is not reached yet");
+        (void)pending_kill(*record, signal, "its server is not reached yet");
     }
     auto want =
         want_of(caller, record->view.ctx, record->view.server.key, std::move(params.auth_sock), params.interactive);
@@ -95,17 +96,15 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
         co_return result;
     }
     if (!ready) {
-        co_return pending_kill(*record, params.signal.value_or(""), ready.error().message);
+        co_return pending_kill(*record, signal, ready.error().message);
     }
-    if (cold) {
-        const auto pending = std::exchange(record->pending_kill, std::nullopt);
-        if (!pending && signal != 0) {
-            // Whoever looked at the server first sends it.
-            result.session = record->view;
-            co_return result;
-        }
+    if (cold && record->pending_kill == "") {
         // A signal leaves a kill that was asked for before in its place.
-        signal = pending && pending->empty() ? 0 : signal;
+        signal = 0;
+    } else if (cold && signal != 0 && !take_signal(record->pending_kill, signal_name(signal))) {
+        // Whoever looked at the server first sends it.
+        result.session = record->view;
+        co_return result;
     }
     if (signal == 0) {
         co_return co_await kill_by_tmux(record, std::move(connection));
@@ -114,11 +113,13 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
 }
 
 // Durable: it is carried out when the server is reachable, by whichever daemon.
-api::KillResult Sessions::pending_kill(SessionRecord& record, std::string signal, const std::string& why) {
+api::KillResult Sessions::pending_kill(SessionRecord& record, int signal, const std::string& why) {
     log_info(record.view.id, "kill is pending: " + why);
-    // A signal does not take the place of a kill that is asked for already.
-    if (record.pending_kill != "") {
-        record.pending_kill = std::move(signal);
+    // A signal does not take the place of a kill that is asked for already, nor of another signal.
+    if (signal == 0) {
+        record.pending_kill = "";
+    } else {
+        add_signal(record.pending_kill, signal_name(signal));
     }
     registry_.put(record, Durability::Power);
     api::KillResult result;
@@ -139,7 +140,7 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record
     const Instant deadline = clock_.now() + kKillDeadline;
     const auto unanswered = [this, &record](const Error& why) {
         if (!api::ended(record->view.state)) {
-            return pending_kill(*record, "", why.message);
+            return pending_kill(*record, 0, why.message);
         }
         api::KillResult ended;
         ended.session = record->view;
@@ -206,6 +207,11 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record
 asio::awaitable<Result<api::KillResult>> Sessions::kill_unsaved(RecordPtr record, ConnectionUse connection) {
     constexpr Duration kEnding = tmux::kSweepDelay + kEndingDeadline;
     record->signals_sent.insert(SIGKILL);
+    if (TmuxChannel* channel = connection->tmux()) {
+        tmux::SessionNote note = note_of(*record);
+        note.killed = true;
+        (void)co_await channel->request(tmux::set_note_command(record->view.id, note), clock_.now() + kKillDeadline);
+    }
     auto killed = co_await kill_by_signal(record, ConnectionUse(*connection), SIGHUP);
     if (api::ended(record->view.state) || (killed && killed->pending)) {
         co_return killed;
@@ -270,7 +276,7 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr reco
 
 api::KillResult Sessions::pending_or_ended(SessionRecord& record, int signal, const Error& why) {
     if (!api::ended(record.view.state)) {
-        return pending_kill(record, signal_name(signal), why.message);
+        return pending_kill(record, signal, why.message);
     }
     api::KillResult result;
     result.session = record.view;
@@ -298,6 +304,34 @@ asio::awaitable<Result<api::KillResult>> Sessions::not_signalled(RecordPtr recor
     api::KillResult result;
     result.session = record->view;
     co_return result;
+}
+
+asio::awaitable<void> Sessions::carry_out_kill(RecordPtr record) {
+    const auto can_be_asked = [&record] {
+        return record->connection != nullptr && record->connection->tmux() != nullptr && record->kills_under_way == 0;
+    };
+    if (can_be_asked() && record->pending_kill == "") {
+        (void)co_await kill_by_tmux(record, ConnectionUse(*record->connection));
+        co_return;
+    }
+    for (auto names = pending_signals(record->pending_kill); can_be_asked() && !names.empty();
+         names = pending_signals(record->pending_kill)) {
+        (void)take_signal(record->pending_kill, names.front());
+        const int signal = signal_number(names.front());
+        const auto killed = co_await kill_by_signal(record, ConnectionUse(*record->connection), signal);
+        if (killed && killed->pending) {
+            break;
+        }
+        if (!killed && !api::ended(record->view.state)) {
+            const auto kind = killed.error().kind;
+            if (kind == ErrorKind::MasterLost || kind == ErrorKind::Timeout || kind == ErrorKind::ChannelRefused) {
+                (void)pending_kill(*record, signal, killed.error().message);
+                break;
+            }
+            log_warn(record->view.id, "the kill that was asked for is given up: " + killed.error().message);
+        }
+    }
+    registry_.put(*record, Durability::Power);
 }
 
 void Sessions::sweep_later(Connection& connection, const std::string& session_id, std::int64_t pane_pid) {

@@ -268,28 +268,4 @@ asio::awaitable<void> Sessions::remove_pane(ConnectionUse connection, std::strin
     }
 }
 
-asio::awaitable<void> Sessions::carry_out_kill(RecordPtr record) {
-    Connection* connection = record->connection;
-    if (connection == nullptr || connection->tmux() == nullptr || record->kills_under_way > 0 ||
-        !record->pending_kill) {
-        co_return;
-    }
-    const std::string signal = *record->pending_kill;
-    if (signal.empty()) {
-        (void)co_await kill_by_tmux(record, ConnectionUse(*connection));
-        co_return;
-    }
-    record->pending_kill.reset();
-    const auto killed = co_await kill_by_signal(record, ConnectionUse(*connection), signal_number(signal));
-    if (!killed && !api::ended(record->view.state)) {
-        const auto kind = killed.error().kind;
-        if (kind == ErrorKind::MasterLost || kind == ErrorKind::Timeout || kind == ErrorKind::ChannelRefused) {
-            record->pending_kill = signal;
-        } else {
-            log_warn(record->view.id, "the kill that was asked for is given up: " + killed.error().message);
-        }
-    }
-    registry_.put(*record, Durability::Power);
-}
-
 }  // namespace cmssh

@@ -199,12 +199,7 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr recor
                                                                  Caller caller) {
     tmux::NewSession session;
     session.id = record->view.id;
-    session.note.name = record->view.name;
-    session.note.ctx = record->view.ctx;
-    session.note.command = record->view.command;
-    session.note.cwd = record->view.cwd;
-    session.note.created_ms = record->created_ms;
-    session.note.request_id = record->request_id;
+    session.note = note_of(*record);
     session.size = params.size;
     session.env = std::move(env);
     for (const auto& [name, value] : params.env) {

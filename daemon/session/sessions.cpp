@@ -444,7 +444,7 @@ void Sessions::end_by_row(SessionRecord& record, const tmux::PaneRow& row, std::
         record.ended_ms = std::max(record.created_ms,
                                    std::min(row.dead_time * 1000 + kHalfASecond - clock_offset_ms, clock_.wall_ms()));
     }
-    const bool by_us = row.signal != 0 && record.signals_sent.contains(row.signal);
+    const bool by_us = row.note.killed || (row.signal != 0 && record.signals_sent.contains(row.signal));
     end(record, by_us ? api::SessionState::Killed : api::SessionState::Exited, std::nullopt, std::move(screen));
 }
 

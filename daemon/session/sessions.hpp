@@ -177,7 +177,7 @@ private:
     asio::awaitable<Result<void>> check_directory(RecordPtr record, std::string directory, std::string seen);
     // By the server's tmux; true where it does not say.
     asio::awaitable<bool> enters_directory(RecordPtr record, std::string directory);
-    [[nodiscard]] api::KillResult pending_kill(SessionRecord& record, std::string signal, const std::string& why);
+    [[nodiscard]] api::KillResult pending_kill(SessionRecord& record, int signal, const std::string& why);
     [[nodiscard]] api::KillResult pending_or_ended(SessionRecord& record, int signal, const Error& why);
     asio::awaitable<Result<api::KillResult>> kill_by_tmux(RecordPtr record, ConnectionUse connection);
     asio::awaitable<Result<api::KillResult>> kill_unsaved(RecordPtr record, ConnectionUse connection);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "daemon/pool/stored_connection.hpp"
+#include "daemon/session/pending_kill.hpp"
 #include "daemon/tmux/tmux_commands.hpp"
 #include "protocol/methods.hpp"
 
@@ -18,13 +19,24 @@ namespace cmssh {
 struct StoredSession {
     api::Session view;  // view.server.key is the connection's key
     std::int64_t created_ms = 0;
-    std::int64_t ended_ms = 0;                // 0: not ended
-    std::string request_id;                   // empty: none
-    tmux::Started place;                      // empty ids: tmux has never said that it has the session
-    tmux::ServerLife life;                    // of the server's tmux, when it was asked for or seen there last
-    std::set<int> signals_sent;               // by our kill
-    std::optional<std::string> pending_kill;  // "": by tmux, else a signal's name
+    std::int64_t ended_ms = 0;   // 0: not ended
+    std::string request_id;      // empty: none
+    tmux::Started place;         // empty ids: tmux has never said that it has the session
+    tmux::ServerLife life;       // of the server's tmux, when it was asked for or seen there last
+    std::set<int> signals_sent;  // by our kill
+    PendingKill pending_kill;
 };
+// What the server's tmux is to keep about it.
+[[nodiscard]] inline tmux::SessionNote note_of(const StoredSession& session) {
+    tmux::SessionNote note;
+    note.name = session.view.name;
+    note.ctx = session.view.ctx;
+    note.command = session.view.command;
+    note.cwd = session.view.cwd;
+    note.created_ms = session.created_ms;
+    note.request_id = session.request_id;
+    return note;
+}
 
 struct StoredForward {
     api::Forward view;   // of its server, the key alone

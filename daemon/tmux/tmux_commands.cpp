@@ -82,6 +82,9 @@ std::string encode_note(const SessionNote& note) {
     if (!note.request_id.empty()) {
         json["request_id"] = note.request_id;
     }
+    if (note.killed) {
+        json["killed"] = true;
+    }
     return to_hex(dump_json(json));
 }
 
@@ -108,6 +111,7 @@ std::optional<SessionNote> decode_note(std::string_view hex) {
             note.cwd = json->at("cwd").get<std::string>();
         }
         note.request_id = json->value("request_id", "");
+        note.killed = json->value("killed", false);
     } catch (const Json::exception&) {
         return std::nullopt;
     }
@@ -392,6 +396,10 @@ Result<Started> parse_started(const std::vector<std::string>& lines) {
         }
     }
     return Error{.kind = ErrorKind::TmuxFailed, .message = "tmux on the server gave an answer that is not understood"};
+}
+
+std::string set_note_command(std::string_view session_id, const SessionNote& note) {
+    return "set-option -t " + quote(target(session_id)) + " @cmssh_note " + quote(encode_note(note));
 }
 
 std::string pane_directory_command(std::string_view session_id) {

@@ -57,7 +57,10 @@ struct SessionNote {
     std::optional<std::string> cwd;
     std::int64_t created_ms = 0;
     std::string request_id;
+    bool killed = false;  // by us: how its program ends is its kill's doing
 };
+// Of a session that is there; the answer is empty.
+[[nodiscard]] std::string set_note_command(std::string_view session_id, const SessionNote& note);
 
 // Older ones close a pane as soon as its program has ended, with all that they have not read of its output yet, unless
 // the pane is piped (tmux 3.2 to 3.6b: server.c server_child_exited, window.c window_pane_destroy_ready).

@@ -497,6 +497,40 @@ TEST(Registry, ThatCannotBeWrittenIsSaidAndSavedLater) {
     EXPECT_EQ(world.rpc().call("logs", {{"session", meanwhile}}).at("text"), "text\n");
 }
 
+// A program that tells each signal that it gets.
+const Words kListener = {
+    "bash", "-c", "trap 'echo usr1' USR1; trap 'echo usr2' USR2; echo ready; while :; do read -rt 0.1 <> <(:); done"};
+
+TEST(PendingSignal, LeavesTheOthersInTheirPlace) {
+    World world(servers(1), kImpatient);
+    const std::string id = world.start_id("server-1", kListener);
+    const auto text = [&] { return world.rpc().call("logs", {{"session", id}}).at("text").get<std::string>(); };
+    ASSERT_TRUE(wait_until([&] { return text() == "ready\n"; }));
+    cut(world);
+    ASSERT_TRUE(world.becomes(id, "unreachable"));
+    for (const auto* signal : {"USR1", "SIGUSR2"}) {
+        EXPECT_EQ(world.rpc().call("kill", {{"session", id}, {"signal", signal}}).at("pending"), true);
+    }
+    world.daemon.crash();
+    world.sshd.start();
+    world.start_daemon();
+    EXPECT_TRUE(wait_until([&] { return text() == "ready\nusr1\nusr2\n"; })) << text();
+}
+
+TEST(PendingSignal, OfEachWhoWaitsForOneLoginIsSent) {
+    World world;
+    const std::string id = world.start_id("server-1", kListener);
+    const auto text = [&] { return world.rpc().call("logs", {{"session", id}}).at("text").get<std::string>(); };
+    ASSERT_TRUE(wait_until([&] { return text() == "ready\n"; }));
+    world.rpc().call("disconnect", {{"ctx", "server-1"}, {"force", true}});
+    RpcClient other(world.daemon.socket_path());
+    const int one = world.rpc().send("kill", {{"session", id}, {"signal", "USR1"}});
+    const int two = other.send("kill", {{"session", id}, {"signal", "USR2"}});
+    EXPECT_TRUE(world.rpc().reply(one).contains("result"));
+    EXPECT_TRUE(other.reply(two).contains("result"));
+    EXPECT_TRUE(wait_until([&] { return text().size() == std::string("ready\nusr1\nusr2\n").size(); })) << text();
+}
+
 // What it can't save of a kill, the server remembers.
 TEST(Registry, ThatCannotBeWrittenLosesNoKill) {
     World world(servers(1));
@@ -518,6 +552,7 @@ TEST(Registry, ThatCannotBeWrittenLosesNoKill) {
     EXPECT_EQ(world.wait(killed).at("signal"), "HUP");
     EXPECT_EQ(world.wait(deaf).at("signal"), "KILL");
     for (const std::string& id : {killed, deaf}) {
+        EXPECT_EQ(world.session(id).at("state"), "killed");
         EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "text\n");
     }
     EXPECT_TRUE(wait_until([&] { return world.tmux_sessions(1).empty(); }));
