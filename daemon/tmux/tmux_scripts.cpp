@@ -125,7 +125,14 @@ echo "$cmssh_k home $HOME"
     // be detached, and a tmux that is told to end meanwhile never does.
     // tmux before 3.7 crashes when it has an event to announce, as the end of a client is, while a client of its
     // control mode has said what it is and is not started yet (control-notify.c). So ours comes when the last one's end
-    // is known.
+    // is known, and of several that come at once, by other names of this server or from other machines of its user, one
+    // after the other: the lock is on the home directory, which needs no file, and is let go of once ours is
+    // attached and has had the time for what it came for, a first session.
+    script += R"sh(cmssh_l=
+if [ -p /proc/self/fd/1 ] && [ -r "$HOME" ] && command -v flock >/dev/null 2>&1; then
+command exec 9<"$HOME" && flock -w 5 9 && cmssh_l=1
+fi 2>/dev/null
+)sh";
     script += "cmssh_n=100; while cmssh_c=$(" + tmux + " list-clients -t " + sh_quote(target(keeper_name(ownership))) +
               " -F '#{?client_control_mode,#{client_pid},}' 2>/dev/null) && [ -n \"$cmssh_c\" ] && [ $cmssh_n -gt 0 ]; "
               "do cmssh_n=$((cmssh_n-1)); kill -9 $cmssh_c 2>/dev/null; done\n";
@@ -135,7 +142,11 @@ echo "$cmssh_k home $HOME"
     // master that nobody ends any more. So the pipe that sshd reads has a second reader, which is tmux itself: opened
     // by its name, as Linux can. Elsewhere a second cat takes that output when the first has nowhere to put it, at the
     // price of one more process on the way of every reply.
-    script += "if [ -p /proc/self/fd/1 ]; then exec 3</proc/self/fd/1; exec " + control + "; fi\n";
+    script += "if [ -n \"$cmssh_l\" ]; then (cmssh_n=100; until " + tmux + " list-clients -t " +
+              sh_quote(target(keeper_name(ownership))) +
+              " -F 'x#{client_pid}x' 9<&- | grep -q \"x$$\"x || [ $cmssh_n -eq 0 ] || ! kill -0 $$; "
+              "do cmssh_n=$((cmssh_n-1)); sleep 0.02; done; sleep 0.3) </dev/null >/dev/null 2>&1 & fi\n";
+    script += "if [ -p /proc/self/fd/1 ]; then exec 3</proc/self/fd/1; exec " + control + " 9<&-; fi\n";
     script += control + " | { cat; exec cat >/dev/null; }";
     return for_any_shell(script);
 }

@@ -253,6 +253,27 @@ TEST_F(OneMachine, ASessionThatIsGoneIsLostForItsOwnNameOnly) {
     EXPECT_EQ(world.session(one).at("state"), "running");
 }
 
+// tmux before 3.7 ends with all that it has where an event meets a client that has just come (RELIABILITY).
+TEST(ManyNames, OfOneMachineComeAtOnce) {
+    constexpr int kNames = 9;
+    SshdOptions options = servers(kNames);
+    options.one_machine = true;
+    World world(options);
+    const std::string first = world.start_id("server-1", kLong);
+    const std::string tmux = world.tmux(1, {"display-message", "-p", "#{pid}"}).output;
+    std::vector<int> calls;
+    for (int n = 2; n <= kNames; ++n) {
+        calls.push_back(world.rpc().send("start", {{"ctx", "server-" + std::to_string(n)}, {"command", kLong}}));
+    }
+    for (const int call : calls) {
+        const Json reply = world.rpc().reply(call);
+        EXPECT_TRUE(reply.contains("result")) << reply;
+    }
+    EXPECT_EQ(world.tmux(1, {"display-message", "-p", "#{pid}"}).output, tmux);
+    EXPECT_EQ(world.session(first).at("state"), "running");
+    EXPECT_EQ(world.tmux_sessions(1).size(), static_cast<std::size_t>(kNames));
+}
+
 TEST(Reconnect, BringsTheSessionsBack) {
     World world(servers(2));
     const std::string id = world.start_id("server-1", kLong);
