@@ -7,9 +7,9 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
 
 #include "daemon/base/log.hpp"
+#include "daemon/base/read_available.hpp"
 
 namespace cmssh {
 namespace {
@@ -63,7 +63,6 @@ void ClientSession::hang_up() {
 }
 
 asio::awaitable<void> ClientSession::read_loop() {
-    std::array<char, 64 * 1024> bytes{};
     bool ended = false;
     while (!gone_) {
         auto text = reader_.next();
@@ -84,8 +83,7 @@ asio::awaitable<void> ClientSession::read_loop() {
             co_return;
         }
         asio::error_code error;
-        const auto count =
-            co_await socket_.async_read_some(asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
+        const std::string bytes = co_await read_available(socket_, error);
         if (error == asio::error::eof) {
             // A client may close its writing side and still read: nc -N does. What printf gave it has no line end.
             ended = true;
@@ -96,7 +94,7 @@ asio::awaitable<void> ClientSession::read_loop() {
             hang_up();
             co_return;
         }
-        reader_.feed(std::string_view(bytes.data(), count));
+        reader_.feed(bytes);
     }
 }
 

@@ -10,23 +10,9 @@
 #include <cerrno>
 #include <cstring>
 
+#include "daemon/base/read_available.hpp"
+
 namespace cmssh {
-namespace {
-
-constexpr std::size_t kReadSize = 64 * 1024;
-
-template <typename Stream>
-asio::awaitable<std::string> read_some(Stream& stream) {
-    std::string bytes(kReadSize, '\0');
-    asio::error_code error;
-    const auto count =
-        co_await stream.async_read_some(asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
-    bytes.resize(error ? 0 : count);
-    co_return bytes;
-}
-
-}  // namespace
-
 asio::awaitable<Result<std::unique_ptr<Channel>>> MuxChannel::open(asio::any_io_executor executor,
                                                                    std::string control_path, std::string command) {
     auto socket = open_control_socket(control_path);
@@ -65,14 +51,17 @@ MuxChannel::MuxChannel(const asio::any_io_executor& executor, MuxConnection cont
       stream_(executor, asio::local::stream_protocol(), stream.release()),
       errors_(executor, errors.release()) {
     stream_.non_blocking(true);
+    errors_.non_blocking(true);
 }
 
 asio::awaitable<std::string> MuxChannel::read_output() {
-    return read_some(stream_);
+    asio::error_code ended;
+    co_return co_await read_available(stream_, ended);
 }
 
 asio::awaitable<std::string> MuxChannel::read_error() {
-    return read_some(errors_);
+    asio::error_code ended;
+    co_return co_await read_available(errors_, ended);
 }
 
 std::size_t MuxChannel::try_write(std::string_view bytes) {
