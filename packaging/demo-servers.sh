@@ -1,15 +1,16 @@
 # shellcheck shell=bash
-# Servers of our own on loopback, for the demo and the benchmark: one sshd, to which every address 127.0.0.N is
+# Servers of our own on loopback, for the demo and the benchmark: an sshd, to which every address 127.0.0.N is
 # another server with its own home directory and tmux. Sourced by bash under `set -euo pipefail`.
 #
 #   servers_begin NAME      makes $dir, removed at exit with every process that belongs to it; a clean environment
 #   servers_home HOME       a home directory on a server, as a new user has it
 #   servers_start ADDRESS=HOME…   starts the sshd: $port, $dir/ssh_config for ssh -F, $dir/sshd.log
+#                       one for each 16 addresses: sshd dies at its 17th ListenAddress
 #
 # Nothing of this touches ~/.ssh, ~/.config, port 22 or anybody's tmux.
 
 servers_begin() {
-    sshd_pid=
+    sshd_pids=()
     # Short, because a control socket's whole path has to fit into 90 bytes.
     dir=$(mktemp -d "/tmp/cmssh-$1.XXXXXX")
     trap servers_end EXIT
@@ -27,7 +28,7 @@ servers_begin() {
 servers_end() {
     trap '' INT TERM HUP
     local file pid found round
-    [[ -z $sshd_pid ]] || kill "$sshd_pid" 2>/dev/null || true
+    ((${#sshd_pids[@]} == 0)) || kill "${sshd_pids[@]}" 2>/dev/null || true
     for round in 1 2 3 4 5; do
         found=
         while read -r file; do
@@ -47,7 +48,7 @@ servers_home() {
 }
 
 servers_start() {
-    local attempt pair listen='' match='' use_pam=no
+    local attempt use_pam=no
     ssh-keygen -q -t ed25519 -N '' -C host -f "$dir/host_key"
     ssh-keygen -q -t ed25519 -N '' -C user -f "$dir/user_key"
     if ((EUID == 0)); then
@@ -58,31 +59,15 @@ servers_start() {
     # Below the range of ports that the kernel hands out by itself.
     for ((attempt = 1; ; attempt++)); do
         port=$((20000 + RANDOM % 12000))
-        listen='' match=''
-        for pair in "$@"; do
-            listen+="ListenAddress ${pair%%=*}:$port"$'\n'
-            match+="Match LocalAddress ${pair%%=*}"$'\n'"SetEnv HOME=${pair#*=} TMUX_TMPDIR=${pair#*=}"$'\n'
-        done
-        cat >"$dir/sshd_config" <<CONFIG
-$listen
-HostKey $dir/host_key
-AuthorizedKeysFile $dir/user_key.pub
-PidFile none
-StrictModes no
-UsePAM $use_pam
-UseDNS no
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-MaxStartups 100
-$match
-CONFIG
-        if servers_listen $#; then
+        if servers_serve "$use_pam" "$@"; then
             break
         elif ((attempt == 5)); then
             echo "The private sshd does not start:" >&2
             cat "$dir/sshd.log" >&2
             return 1
         fi
+        ((${#sshd_pids[@]} == 0)) || kill "${sshd_pids[@]}" 2>/dev/null || true
+        sshd_pids=()
     done
     echo "* $(cut -d' ' -f1,2 "$dir/host_key.pub")" >"$dir/known_hosts"
     cat >"$dir/ssh_config" <<CONFIG
@@ -95,11 +80,43 @@ Host *
 CONFIG
 }
 
-# True when the sshd says that it listens on so many addresses; the rest of what it says goes to $dir/sshd.log.
+# servers_serve USE_PAM ADDRESS=HOME…   true where all of them are served at $port.
+servers_serve() {
+    local use_pam=$1 pair listen match first config
+    shift
+    local -a all=("$@") some
+    for ((first = 0; first < ${#all[@]}; first += 16)); do
+        some=("${all[@]:first:16}")
+        listen='' match='' config=$dir/sshd_config
+        ((first == 0)) || config+=-$first
+        for pair in "${some[@]}"; do
+            listen+="ListenAddress ${pair%%=*}:$port"$'\n'
+            match+="Match LocalAddress ${pair%%=*}"$'\n'"SetEnv HOME=${pair#*=} TMUX_TMPDIR=${pair#*=}"$'\n'
+        done
+        cat >"$config" <<CONFIG
+$listen
+HostKey $dir/host_key
+AuthorizedKeysFile $dir/user_key.pub
+PidFile none
+StrictModes no
+UsePAM $use_pam
+UseDNS no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+MaxStartups 100
+$match
+CONFIG
+        servers_listen "$config" ${#some[@]} || return 1
+    done
+}
+
+# servers_listen CONFIG N   true when the sshd says that it listens on N addresses; the rest of what it says goes to
+# $dir/sshd.log.
 servers_listen() {
-    local wanted=$1 line output
-    exec {output}< <(exec /usr/sbin/sshd -D -e -f "$dir/sshd_config" 2>&1)
+    local config=$1 wanted=$2 line output sshd_pid
+    exec {output}< <(exec /usr/sbin/sshd -D -e -f "$config" 2>&1)
     sshd_pid=$!
+    sshd_pids+=("$sshd_pid")
     while read -r -t 10 line <&"$output"; do
         echo "$line" >>"$dir/sshd.log"
         case $line in
@@ -113,8 +130,6 @@ servers_listen() {
             return 0
         fi
     done
-    kill "$sshd_pid" 2>/dev/null || true
-    sshd_pid=
     exec {output}<&-
     return 1
 }

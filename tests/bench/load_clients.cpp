@@ -1,0 +1,118 @@
+// Reads and clients, on a daemon with 200 masters and 1,000 sessions.
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <stdexcept>
+
+#include "tests/bench/load.hpp"
+#include "tests/bench/results.hpp"
+
+namespace bench {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr int kReads = 300;
+constexpr int kClients = 1000, kSubscribed = 100;
+constexpr int kStartsEach = 40;
+
+// Requests are written in blocks as they are answered; replies are counted, not parsed: the daemon is measured.
+double pings_per_second(const Place& place) {
+    constexpr int kAll = 60'000, kBlock = 100, kWindow = 400;
+    std::string block;
+    for (int i = 0; i < kBlock; ++i) {
+        block += R"({"jsonrpc":"2.0","id":1,"method":"ping"})"
+                 "\n";
+    }
+    const Api api(place.socket());
+    char bytes[65536];
+    const auto began = Clock::now();
+    for (int sent = 0, answered = 0; answered < kAll;) {
+        if (sent < kAll && sent - answered <= kWindow - kBlock) {
+            if (send(api.fd(), block.data(), block.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(block.size())) {
+                throw std::runtime_error("the daemon does not take requests");
+            }
+            sent += kBlock;
+            continue;
+        }
+        pollfd readable{api.fd(), POLLIN, 0};
+        const ssize_t n = poll(&readable, 1, kStepLimitMs) == 1 ? recv(api.fd(), bytes, sizeof bytes, 0) : -1;
+        if (n <= 0) {
+            throw std::runtime_error("no reply to a ping");
+        }
+        answered += static_cast<int>(std::count(bytes, bytes + n, '\n'));
+    }
+    return kAll / ms_since(began) * 1000;
+}
+
+// Reads what the daemon has told a subscriber, so that none of them is a slow one.
+void drain(const std::vector<std::unique_ptr<Api>>& clients, int subscribed) {
+    char bytes[65536];
+    for (int i = 0; i < subscribed; ++i) {
+        while (recv(clients[static_cast<std::size_t>(i)]->fd(), bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
+        }
+    }
+}
+
+}  // namespace
+
+void reads(Daemon& daemon, const Place& place, Report& report) {
+    report.heading("reads with 1,000 sessions on 200 servers");
+    for (const std::string method : {"list", "stats"}) {
+        Samples samples;
+        for (int i = 0; i < kReads; ++i) {
+            samples.ms.push_back(daemon.api().timed(method));
+            settle(1ms);
+        }
+        report.row("`" + method + "`, p50", format("%.2f ms", samples.median()));
+        report.at_most("`" + method + "`, p99", "%.2f ms", samples.at(0.99), 5);
+    }
+    report.at_least("`ping`s per second from one client, pipelined", "%.0f", pings_per_second(place), 20'000);
+}
+
+void many_clients(Daemon& daemon, const Place& place, Report& report) {
+    std::vector<std::unique_ptr<Api>> clients;
+    // Each on a server of its own, because tmux gets slower with what it has.
+    const auto starts = [&](int n, int subscribed) {
+        Samples samples;
+        start_session(daemon.api(), place, n);
+        for (int i = 0; i < kStartsEach; ++i) {
+            settle(20ms);
+            drain(clients, subscribed);
+            samples.ms.push_back(start_session(daemon.api(), place, n));
+        }
+        return samples.median();
+    };
+    const double rss_before = daemon.rss_mib();
+    const double before = starts(11, 0);
+    for (int i = 0; i < kClients; ++i) {
+        clients.push_back(std::make_unique<Api>(place.socket()));
+        clients.back()->call("ping");
+    }
+    const double connected = starts(12, 0);
+    const double rss_connected = daemon.rss_mib();
+    for (int i = 0; i < kSubscribed; ++i) {
+        clients[static_cast<std::size_t>(i)]->call("subscribe");
+    }
+    const double subscribed = starts(13, kSubscribed);
+    const double rss_subscribed = daemon.rss_mib();
+    clients.clear();
+    const double after = starts(14, 0);
+    const double rss_after = daemon.rss_mib();
+    report.heading("1,000 clients connected, 100 of them subscribed");
+    report.row("start, API: without; with 1,000; and 100 subscribed; when they have gone",
+               format("%.2f ms; ", before) + format("%.2f ms; ", connected) + format("%.2f ms; ", subscribed) +
+                   format("%.2f ms", after));
+    report.at_most("start with 1,000 clients / without", "%.2f", connected / before, 1.1);
+    report.at_most("start with 100 of them subscribed / without", "%.2f", subscribed / before, 1.1);
+    report.row("daemon's RSS: without; with 1,000; and 100 subscribed; when they have gone",
+               format("%.1f; ", rss_before) + format("%.1f; ", rss_connected) + format("%.1f; ", rss_subscribed) +
+                   format("%.1f MiB", rss_after));
+    report.at_most("RSS that stays when they have gone", "%.1f MiB", rss_after - rss_before, 2);
+}
+
+}  // namespace bench

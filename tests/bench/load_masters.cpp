@@ -1,0 +1,170 @@
+// Two hundred masters: what they cost, that they die at once, and that the daemon does.
+#include <signal.h>
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+#include <stdexcept>
+#include <thread>
+
+#include "tests/bench/load.hpp"
+#include "tests/bench/plot.hpp"
+#include "tests/bench/results.hpp"
+
+namespace bench {
+
+using nlohmann::json;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr int kEach = 5;
+constexpr int kMaxConnects = 8;      // the default of pool.max_concurrent_connects
+constexpr double kLimitMs = 90'000;  // for all to be up again
+constexpr auto kProbes = 15s;        // health_interval: an idle time measured is a multiple of it
+
+int count_of(const json& stats, const std::string& state) {
+    return static_cast<int>(std::count_if(stats.at("connections").begin(), stats.at("connections").end(),
+                                          [&](const json& connection) { return connection.at("state") == state; }));
+}
+
+std::set<int> masters_of(const json& stats) {
+    std::set<int> pids;
+    for (const auto& connection : stats.at("connections")) {
+        if (connection.at("master_pid").is_number()) {
+            pids.insert(connection["master_pid"].get<int>());
+        }
+    }
+    return pids;
+}
+
+double idle_share(const Daemon& daemon, std::chrono::seconds time) {
+    const double before = cpu_ms(daemon.pid());
+    const auto began = Clock::now();
+    std::this_thread::sleep_for(time);
+    return (cpu_ms(daemon.pid()) - before) / ms_since(began) * 100;
+}
+
+std::string percentiles(const Samples& samples) {
+    return format("%.2f ms, ", samples.median()) + format("%.2f ms, ", samples.at(0.99)) +
+           format("%.2f ms", samples.at(1));
+}
+
+}  // namespace
+
+void live_masters(Daemon& daemon, const Place& place, Report& report) {
+    Api& api = daemon.api();
+    Series rss{"RSS, MiB", {{0, daemon.rss_mib()}}}, idle{"idle CPU, % of a core", {}};
+    int connected = 0;
+    double connecting_ms = 0;
+    for (const int masters : {10, 50, 100, kServers}) {
+        const auto began = Clock::now();
+        connect_servers(api, place, connected + 1, masters);
+        connecting_ms += ms_since(began);
+        connected = masters;
+        settle(2s);
+        rss.points.emplace_back(masters, daemon.rss_mib());
+        idle.points.emplace_back(masters, idle_share(daemon, masters == kServers ? 2 * kProbes : kProbes));
+    }
+    const int live = api.call("stats").at("total_connections").get<int>();
+    if (live != kServers) {
+        throw std::runtime_error(std::to_string(live) + " masters are up");
+    }
+    const double growth = (rss.points.back().second - rss.points[1].second) * 1024 / (kServers - 10);
+    report.heading("200 live masters, no session");
+    report.row("time to connect all of them",
+               format("%.1f s, ", connecting_ms / 1000) + format("%.0f ms each", connecting_ms / kServers));
+    report.at_most("daemon's RSS", "%.1f MiB", rss.points.back().second, 30 / 1.048576);
+    report.at_most("growth for each master, from 10 to 200", "%.1f KiB", growth, 64);
+    report.at_most("idle, probes every 15 s, of a core", "%.2f %%", idle.points.back().second, 0.3);
+    report.plot("memory-against-masters", "RSS against masters",
+                line_chart({"Memory of the daemon against live masters", "masters", "MiB"}, {rss}));
+    report.plot("idle-against-masters", "idle CPU against masters",
+                line_chart({"CPU time of the idle daemon against live masters", "masters", "% of a core"}, {idle}));
+
+    const auto began = Clock::now();
+    start_sessions(api, place, 1, kServers, kEach);
+    const double took = ms_since(began);
+    report.row("1,000 sessions started on 200 servers, 32 in flight", format("%.1f s", took / 1000));
+    report.row("daemon's RSS with them", format("%.1f MiB", daemon.rss_mib()));
+}
+
+void masters_die(Daemon& daemon, const Place& place, Report& report) {
+    Api other(place.socket());
+    const json before = daemon.api().call("stats");
+    const auto dead = masters_of(before);
+    std::set<int> alive;
+    for (const int pid : dead) {
+        kill(pid, SIGKILL);
+    }
+    const auto began = Clock::now();
+    Samples calls;
+    int most = 0, up = 0;
+    double took = 0;
+    while (up < kServers) {
+        for (int i = 0; i < 5; ++i) {
+            calls.ms.push_back(other.timed("version"));
+            settle(4ms);
+        }
+        const json stats = daemon.api().call("stats");
+        most = std::max(most, count_of(stats, "connecting"));
+        up = 0;
+        for (const auto& connection : stats.at("connections")) {
+            up += connection.at("state") == "up" && !dead.contains(connection.at("master_pid").get<int>()) ? 1 : 0;
+        }
+        took = ms_since(began);
+        if (took > kLimitMs) {
+            throw std::runtime_error("after 90 s " + std::to_string(up) + " of 200 masters are up again");
+        }
+    }
+    const int logins = daemon.api().call("stats").at("handshakes").get<int>() - before.at("handshakes").get<int>();
+    const int sessions = daemon.api().call("stats").at("total_sessions").get<int>();
+    report.heading("200 masters die at once");
+    report.row("until all are up again", format("%.1f s", took / 1000));
+    report.row("logins", std::to_string(logins), "200", logins == kServers);
+    report.row("most that were connecting at a time", std::to_string(most), "at most " + std::to_string(kMaxConnects),
+               most <= kMaxConnects);
+    report.row("another call (`version`) meanwhile: p50, p99, max of " + std::to_string(calls.ms.size()),
+               percentiles(calls), "all under 20 ms", calls.at(1) < 20);
+    report.row("sessions not ended after it", std::to_string(sessions), before.at("total_sessions").dump(),
+               sessions == before.at("total_sessions").get<int>());
+}
+
+void restart(Daemon& daemon, const Place&, Report& report) {
+    const json before = daemon.api().call("stats");
+    const auto masters = masters_of(before);
+    const auto began = Clock::now();
+    const double serving = daemon.kill_and_start();
+    const double stopping = ms_since(began) - serving;
+    json stats;
+    double adopted = 0, up = 0;
+    while (up == 0) {
+        stats = daemon.api().call("stats");
+        const double now = ms_since(began) - stopping;
+        const bool same = masters_of(stats) == masters && count_of(stats, "backoff") == 0;
+        if (same && adopted == 0) {
+            adopted = now;
+        }
+        if (same && count_of(stats, "up") == kServers) {
+            up = now;
+        }
+        if (now > kLimitMs) {
+            throw std::runtime_error(
+                "after 90 s not all 200 masters are adopted: " + std::to_string(masters_of(stats).size()) +
+                " masters, " + std::to_string(count_of(stats, "up")) + " up");
+        }
+        settle(10ms);
+    }
+    const int logins = stats.at("handshakes").get<int>();
+    const int sessions = stats.at("total_sessions").get<int>();
+    report.heading("the daemon is killed and started, with 200 masters and " + before.at("total_sessions").dump() +
+                   " sessions");
+    report.at_most("from exec to the first answer", "%.0f ms", serving, 50);
+    report.at_most("from exec until all masters are adopted", "%.0f ms", adopted, 2000);
+    report.row("from exec until every server has answered", format("%.0f ms", up));
+    report.row("logins", std::to_string(logins), "0", logins == 0);
+    report.row("sessions not ended after it", std::to_string(sessions), before.at("total_sessions").dump(),
+               sessions == before.at("total_sessions").get<int>());
+}
+
+}  // namespace bench

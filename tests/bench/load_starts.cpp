@@ -1,0 +1,283 @@
+// Many starts: on a cold server, in a row, in flight, from far away.
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <stdexcept>
+
+#include "tests/bench/delay_proxy.hpp"
+#include "tests/bench/load.hpp"
+#include "tests/bench/plot.hpp"
+#include "tests/bench/results.hpp"
+
+namespace bench {
+
+using nlohmann::json;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr int kCallers = 100;
+constexpr int kStarts = 1000;
+constexpr int kInFlight = 64;
+constexpr int kBucket = 50;  // starts that make one point of the plot
+
+int handshakes(Api& api) {
+    return api.call("stats").at("handshakes").get<int>();
+}
+
+Words local_tmux(const Words& rest) {
+    Words words{"tmux", "-L", "local", "-f", "/dev/null"};
+    words.insert(words.end(), rest.begin(), rest.end());
+    return words;
+}
+
+const Words kLocalStart = local_tmux({"new-session", "-d", "sleep", "900"});
+
+class LocalTmux {
+public:
+    explicit LocalTmux(const Place& place) : dir_(place.dir), environment_{"TMUX_TMPDIR=" + place.dir + "/local"} {
+        std::filesystem::create_directory(place.dir + "/local");
+        run(dir_, local_tmux({"new-session", "-d", "-s", "keeper", "cat"}), environment_);
+    }
+    LocalTmux(const LocalTmux&) = delete;
+    LocalTmux& operator=(const LocalTmux&) = delete;
+    ~LocalTmux() {
+        try {
+            run(dir_, local_tmux({"kill-server"}), environment_);
+        } catch (const std::exception&) {
+            // tests/bench/run ends what is left
+        }
+    }
+
+    double start() const { return run(dir_, kLocalStart, environment_); }
+
+    // `all` starts, `at_once` processes at a time.
+    double start_many(int all, int at_once) const {
+        setenv("TMUX_TMPDIR", (dir_ + "/local").c_str(), 1);
+        std::vector<char*> argv;
+        for (const auto& word : kLocalStart) {
+            argv.push_back(const_cast<char*>(word.c_str()));
+        }
+        argv.push_back(nullptr);
+        const auto began = Clock::now();
+        for (int begun = 0, ended = 0; ended < all;) {
+            if (begun < all && begun - ended < at_once) {
+                pid_t pid = 0;
+                if (posix_spawnp(&pid, "tmux", nullptr, nullptr, argv.data(), environ) != 0) {
+                    throw std::runtime_error("tmux does not start");
+                }
+                started_.push_back(pid);
+                ++begun;
+            } else {
+                end_one();
+                ++ended;
+            }
+        }
+        unsetenv("TMUX_TMPDIR");
+        return ms_since(began);
+    }
+
+private:
+    // The oldest: they end in about the order in which they began, and the daemon is our child too.
+    void end_one() const {
+        int status = 0;
+        waitpid(started_.front(), &status, 0);
+        started_.erase(started_.begin());
+        if (status != 0) {
+            throw std::runtime_error("a local tmux failed");
+        }
+    }
+
+    std::string dir_;
+    Words environment_;
+    mutable std::vector<pid_t> started_;
+};
+
+Series buckets(const std::string& name, const std::vector<double>& ms) {
+    Series series{name, {}};
+    for (std::size_t from = 0; from + kBucket <= ms.size(); from += kBucket) {
+        const auto begin = ms.begin() + static_cast<std::ptrdiff_t>(from);
+        series.points.emplace_back(from + kBucket, Samples{{begin, begin + kBucket}}.median());
+    }
+    return series;
+}
+
+}  // namespace
+
+void cold_callers(Daemon& daemon, const Place& place, Report& report) {
+    Api& api = daemon.api();
+    constexpr int kServer = 1;
+    std::vector<double> logins;
+    for (int i = 0; i < 3; ++i) {
+        logins.push_back(api.timed("connect", {{"ctx", place.ctx(kServer)}}));
+        if (i < 2) {
+            disconnect(api, place, kServer);
+        }
+    }
+    const double login = Samples{logins}.median();
+    start_session(api, place, kServer);
+    const auto began = Clock::now();
+    for (int i = 0; i < kCallers; ++i) {
+        start_session(api, place, kServer);
+    }
+    const double warm = ms_since(began);
+    end_sessions(api, place, kServer);
+    disconnect(api, place, kServer);
+
+    const int before = handshakes(api);
+    std::vector<std::unique_ptr<Api>> callers;
+    for (int i = 0; i < kCallers; ++i) {
+        callers.push_back(std::make_unique<Api>(place.socket()));
+        callers.back()->call("ping");
+    }
+    const auto cold = Clock::now();
+    for (const auto& caller : callers) {
+        caller->post("start", {{"ctx", place.ctx(kServer)}, {"command", {"sleep", "900"}}});
+    }
+    for (const auto& caller : callers) {
+        caller->take();
+    }
+    const double last = ms_since(cold);
+    const int made = handshakes(api) - before;
+    report.heading("100 concurrent callers on a cold server");
+    report.row("logins", std::to_string(made), "1", made == 1);
+    report.row("one login; 100 warm starts in a row", format("%.0f ms; ", login) + format("%.0f ms", warm));
+    report.row("last answer", format("%.0f ms", last));
+    report.at_most("last answer / (one login + 100 warm starts)", "%.2f", last / (login + warm), 1.3);
+    end_sessions(api, place, kServer);
+}
+
+void starts_in_a_row(Daemon& daemon, const Place& place, Report& report) {
+    Api& api = daemon.api();
+    constexpr int kServer = 2;
+    start_session(api, place, kServer);
+    std::vector<double> ours, theirs, more;
+    {
+        const LocalTmux local(place);
+        local.start();
+        for (int i = 0; i < kStarts; ++i) {
+            ours.push_back(start_session(api, place, kServer));
+            theirs.push_back(local.start());
+        }
+    }
+    for (int i = 0; i < kStarts; ++i) {
+        more.push_back(ours[static_cast<std::size_t>(i)] - theirs[static_cast<std::size_t>(i)]);
+    }
+    const auto part = [](const std::vector<double>& ms, int from) {
+        return Samples{{ms.begin() + from, ms.begin() + from + 100}}.median();
+    };
+    report.heading(
+        "1,000 starts in a row on one server, each beside a local `tmux new-session -d` with as many sessions");
+    for (const int from : {0, 400, 900}) {
+        report.row(
+            "median of starts " + std::to_string(from + 1) + " to " + std::to_string(from + 100) + ": ours; local tmux",
+            format("%.2f ms; ", part(ours, from)) + format("%.2f ms", part(theirs, from)));
+    }
+    report.at_most("ours less local tmux's, the last 100 against the first 100", "%.2f ms more",
+                   part(more, kStarts - 100) - part(more, 0), 1);
+    report.plot("start-against-sessions", "start latency against sessions",
+                line_chart({"Start latency against sessions on the server", "sessions", "ms"},
+                           {buckets("start, API", ours), buckets("local tmux new-session -d", theirs)}));
+    end_sessions(api, place, kServer);
+    disconnect(api, place, kServer);
+}
+
+void starts_in_flight(Daemon& daemon, const Place& place, Report& report) {
+    Api& api = daemon.api();
+    constexpr int kAlone = 3, kTogether = 4;
+    constexpr int kSome = 500;
+    const auto throughput = [&](int n, int all, int at_once) {
+        start_session(api, place, n);
+        const auto began = Clock::now();
+        for (int posted = 0, taken = 0; taken < all;) {
+            if (posted < all && posted - taken < at_once) {
+                api.post("start", {{"ctx", place.ctx(n)}, {"command", {"sleep", "900"}}});
+                ++posted;
+            } else {
+                api.take();
+                ++taken;
+            }
+        }
+        const double per_second = all / ms_since(began) * 1000;
+        end_sessions(api, place, n);
+        disconnect(api, place, n);
+        return per_second;
+    };
+    const double alone = throughput(kAlone, kSome, 1);
+    const double together = throughput(kTogether, kSome, kInFlight);
+    double tmux_alone = 0, tmux_together = 0;
+    {
+        const LocalTmux local(place);
+        tmux_alone = kSome / local.start_many(kSome, 1) * 1000;
+    }
+    settle(200ms);
+    {
+        const LocalTmux local(place);
+        tmux_together = kSome / local.start_many(kSome, kInFlight) * 1000;
+    }
+    report.heading("500 starts on one server, starts per second");
+    report.row("one in flight: ours; local tmux", format("%.0f; ", alone) + format("%.0f", tmux_alone));
+    report.row("64 in flight: ours; local tmux", format("%.0f; ", together) + format("%.0f", tmux_together));
+    report.at_least("ours, 64 in flight / one in flight", "%.2f", together / alone, 3);
+    report.row("local tmux, the same (what tmux allows)", format("%.2f", tmux_together / tmux_alone));
+}
+
+void distance(Daemon& daemon, const Place& place, Report& report) {
+    constexpr int kServer = 5, kRounds = 7;
+    Api& api = daemon.api();
+    Series ours{"start, API", {}}, theirs{"ssh -S ctl host tmux new-session -d", {}};
+    report.heading("start from far away, medians");
+    for (const int round_trip : {0, 10, 50, 200}) {
+        const DelayProxy proxy(place.host(kServer), static_cast<std::uint16_t>(std::stoi(place.port)),
+                               std::chrono::milliseconds(round_trip));
+        const std::string port = std::to_string(proxy.port());
+        const Words ssh{"ssh", "-F", place.dir + "/ssh_config", "-p", port, "-S", place.dir + "/peer-" + port};
+        const auto peer = [&](Words options, Words command) {
+            Words words = ssh;
+            words.insert(words.end(), options.begin(), options.end());
+            words.push_back("127.0.0.1");
+            words.insert(words.end(), command.begin(), command.end());
+            return run(place.dir, words);
+        };
+        const Words start{"tmux", "-L", "peer", "new-session", "-d", "sleep", "900"};
+        const json ours_params{{"ctx", "127.0.0.1:" + port}, {"command", {"sleep", "900"}}};
+        peer({"-fNM", "-oControlPersist=yes"}, {});
+        peer({}, start);
+        api.call("start", ours_params);
+        Samples our, their;
+        for (int round = 0; round < kRounds; ++round) {
+            settle();
+            our.ms.push_back(api.timed("start", ours_params));
+            settle();
+            their.ms.push_back(peer({}, start));
+        }
+        peer({"-Oexit"}, {});
+        const json listed = api.call("list", {{"ctx", "127.0.0.1:" + port}});
+        for (const auto& session : listed.at("sessions")) {
+            api.call("kill", {{"session", session.at("id")}});
+        }
+        api.call("disconnect", {{"ctx", "127.0.0.1:" + port}, {"force", true}});
+        ours.points.emplace_back(round_trip, our.median());
+        theirs.points.emplace_back(round_trip, their.median());
+        const std::string values = format("%.1f ms; ", our.median()) + format("%.1f ms", their.median());
+        const std::string what = std::to_string(round_trip) + " ms away: ours; `ssh -S ctl host tmux new-session -d`";
+        if (round_trip == 0) {
+            report.row(what, values);
+            continue;
+        }
+        const double trips = (our.median() - ours.points.front().second) / round_trip;
+        const double peers = (their.median() - theirs.points.front().second) / round_trip;
+        report.row(what, values);
+        report.row("the same in round trips, less the time at 0 ms", format("%.2f; ", trips) + format("%.2f", peers),
+                   "ours at most 1.1", trips <= 1.1);
+    }
+    report.plot("start-against-round-trip", "start against round trip",
+                line_chart({"Start against the round trip to the server", "round trip, ms", "ms"}, {ours, theirs}));
+}
+
+}  // namespace bench
