@@ -1,9 +1,12 @@
 // Two hundred masters: what they cost, that they die at once, and that the daemon does.
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <set>
+#include <sstream>
 #include <stdexcept>
 #include <thread>
 
@@ -20,12 +23,24 @@ namespace {
 
 constexpr int kEach = 5;
 constexpr int kMaxConnects = 8;      // the default of pool.max_concurrent_connects
-constexpr double kLimitMs = 90'000;  // for all to be up again
+constexpr double kLimitMs = 120'000;  // for all to be up again
 constexpr auto kProbes = 15s;        // health_interval: an idle time measured is a multiple of it
 
 int count_of(const json& stats, const std::string& state) {
     return static_cast<int>(std::count_if(stats.at("connections").begin(), stats.at("connections").end(),
                                           [&](const json& connection) { return connection.at("state") == state; }));
+}
+
+std::string states(const json& stats) {
+    std::map<std::string, int> found;
+    for (const auto& connection : stats.at("connections")) {
+        ++found[connection.at("state").get<std::string>()];
+    }
+    std::string text;
+    for (const auto& [state, count] : found) {
+        text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + state;
+    }
+    return text + "; last error of the first: " + stats.at("connections").at(0).at("last_error").dump();
 }
 
 std::set<int> masters_of(const json& stats) {
@@ -36,6 +51,19 @@ std::set<int> masters_of(const json& stats) {
         }
     }
     return pids;
+}
+
+// What is `connecting` in stats waits for its turn too; a login is an ssh that has not gone into the background yet,
+// which makes it the leader of a session.
+int logins_under_way(int daemon) {
+    const std::string processes = "/proc/" + std::to_string(daemon) + "/task/" + std::to_string(daemon) + "/children";
+    std::istringstream children(contents(processes));
+    int logins = 0;
+    for (pid_t child = 0; children >> child;) {
+        const std::string argv = contents("/proc/" + std::to_string(child) + "/cmdline");
+        logins += argv.find("-fN") != std::string::npos && getsid(child) != child ? 1 : 0;
+    }
+    return logins;
 }
 
 double idle_share(const Daemon& daemon, std::chrono::seconds time) {
@@ -99,22 +127,24 @@ void masters_die(Daemon& daemon, const Place& place, Report& report) {
     }
     const auto began = Clock::now();
     Samples calls;
-    int most = 0, up = 0;
+    int most = 0, waiting = 0, up = 0;
     double took = 0;
     while (up < kServers) {
         for (int i = 0; i < 5; ++i) {
             calls.ms.push_back(other.timed("version"));
+            most = std::max(most, logins_under_way(daemon.pid()));
             settle(4ms);
         }
         const json stats = daemon.api().call("stats");
-        most = std::max(most, count_of(stats, "connecting"));
+        waiting = std::max(waiting, count_of(stats, "connecting"));
         up = 0;
         for (const auto& connection : stats.at("connections")) {
             up += connection.at("state") == "up" && !dead.contains(connection.at("master_pid").get<int>()) ? 1 : 0;
         }
         took = ms_since(began);
         if (took > kLimitMs) {
-            throw std::runtime_error("after 90 s " + std::to_string(up) + " of 200 masters are up again");
+            throw std::runtime_error("after two minutes " + std::to_string(up) + " of 200 masters are up again; " +
+                                     states(stats));
         }
     }
     const int logins = daemon.api().call("stats").at("handshakes").get<int>() - before.at("handshakes").get<int>();
@@ -122,8 +152,9 @@ void masters_die(Daemon& daemon, const Place& place, Report& report) {
     report.heading("200 masters die at once");
     report.row("until all are up again", format("%.1f s", took / 1000));
     report.row("logins", std::to_string(logins), "200", logins == kServers);
-    report.row("most that were connecting at a time", std::to_string(most), "at most " + std::to_string(kMaxConnects),
-               most <= kMaxConnects);
+    report.row("most logins at a time, of the most that were `connecting`",
+               std::to_string(most) + " of " + std::to_string(waiting), "at most " + std::to_string(kMaxConnects),
+               most <= kMaxConnects && most > 0);
     report.row("another call (`version`) meanwhile: p50, p99, max of " + std::to_string(calls.ms.size()),
                percentiles(calls), "all under 20 ms", calls.at(1) < 20);
     report.row("sessions not ended after it", std::to_string(sessions), before.at("total_sessions").dump(),
@@ -150,7 +181,7 @@ void restart(Daemon& daemon, const Place&, Report& report) {
         }
         if (now > kLimitMs) {
             throw std::runtime_error(
-                "after 90 s not all 200 masters are adopted: " + std::to_string(masters_of(stats).size()) +
+                "after two minutes not all 200 masters are adopted: " + std::to_string(masters_of(stats).size()) +
                 " masters, " + std::to_string(count_of(stats, "up")) + " up");
         }
         settle(10ms);
