@@ -1,8 +1,10 @@
 #include "tests/bench/bench.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 
@@ -17,6 +19,7 @@ namespace {
 
 constexpr const char* kTmuxScreen = "\033[?1049h";
 constexpr int kThroughputRounds = 9;
+constexpr const char* kPrewarmed = "10";  // the one with prewarm = true
 
 }  // namespace
 
@@ -62,6 +65,7 @@ void Bench::start_daemon() {
         config << "[contexts.server-" << n << "]\nhost = \"127.0.0." << n << "\"\nport = " << setup_.port
                << "\nuser = \"" << setup_.user << "\"\n";
     }
+    config << "prewarm = true\n";  // of the last
     config << "[contexts.far]\nhost = \"127.0.0.1\"\nport = " << setup_.far_port << "\nuser = \"" << setup_.user
            << "\"\n";
     config.close();
@@ -123,6 +127,33 @@ void Bench::end_peer(const std::string& n) {
     run(setup_.dir, ssh(n, n, {"-Oexit"}));
 }
 
+double Bench::python_start(const std::string& n) const {
+    const char* program =
+        "import json, subprocess, sys\n"
+        "check, start = json.loads(sys.argv[1])\n"
+        "subprocess.run(check, check=True, capture_output=True)\n"
+        "subprocess.run(start, check=True, capture_output=True)\n";
+    const json steps{ssh(n, n, {"-Ocheck"}), ssh(n, n, tmux_start("peer"))};
+    return run(setup_.dir, {"python3", "-c", program, steps.dump()});
+}
+
+double Bench::prewarmed_start_by_api() {
+    api_->call("disconnect", {{"ctx", context(kPrewarmed)}, {"force", true}});
+    api_.reset();
+    run(setup_.dir, {"cmctl", "daemon", "stop"});
+    run(setup_.dir, {"cmctl", "daemon", "start"});
+    api_ = std::make_unique<Api>(setup_.dir + "/run/cmssh/cmsshd.sock");
+    for (const auto began = Clock::now(); api_->call("stats").at("total_connections") == 0; settle(20ms)) {
+        if (ms_since(began) > kStepLimitMs) {
+            throw std::runtime_error("a server with prewarm is not connected");
+        }
+    }
+    settle(500ms);
+    const double took = start_by_api(kPrewarmed);
+    end_our_sessions();
+    return took;
+}
+
 void Bench::cold_start_by_api(const std::string& name, const std::string& n) {
     end_our_sessions();
     api_->call("disconnect", {{"ctx", context(n)}, {"force", true}});
@@ -159,6 +190,7 @@ void Bench::near(const std::string& rc, const std::string& n, int rounds) {
     const std::vector<Operation> peers{
         {rc + ": ssh -S ctl host tmux new-session -d",
          [=, this] { return run(setup_.dir, ssh(n, n, tmux_start("peer"))); }},
+        {rc + ": python3, ssh -O check and ssh -S ctl host tmux new-session -d", [=, this] { return python_start(n); }},
         {rc + ": ssh -S ctl -t host tmux attach", [=, this] { return ssh_attach(n); }},
         {rc + ": ssh -S ctl host true", [=, this] { return run(setup_.dir, ssh(n, n, {"true"})); }},
         {rc + ": cold ssh host true", [=, this] { return run(setup_.dir, ssh(n, "", {"true"})); }},
@@ -178,6 +210,9 @@ void Bench::near(const std::string& rc, const std::string& n, int rounds) {
             cold_start_by_api(rc + ": cold start, API", n);
         }
         end_our_sessions();
+        for (int i = 0; i < 5 && rc == "skel"; ++i) {
+            results_.add(rc + ": first start after the daemon's, prewarm, API", prewarmed_start_by_api());
+        }
     }
     run(setup_.dir, {"tmux", "-L", "local", "kill-server"}, local_environment);
     end_peer(n);
@@ -224,6 +259,8 @@ void Bench::far() {
     }
     operations.push_back({"far: ssh -S ctl host tmux new-session -d",
                           [this] { return run(setup_.dir, ssh("far", "far", tmux_start("peer"))); }});
+    operations.push_back(
+        {"far: python3, ssh -O check and ssh -S ctl host tmux new-session -d", [this] { return python_start("far"); }});
     operations.push_back({"far: ssh -S ctl -t host tmux attach", [this] { return ssh_attach("far"); }});
     measure(results_, operations, 10, [this] {
         end_our_sessions();

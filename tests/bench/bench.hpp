@@ -54,6 +54,10 @@ private:
 
     void begin_peer(const std::string& n);
     void end_peer(const std::string& n);
+    // The seed's way: a subprocess for each step. The whole program's time.
+    double python_start(const std::string& n) const;
+    // On a server that a daemon just started has connected by itself.
+    double prewarmed_start_by_api();
     void cold_start_by_api(const std::string& name, const std::string& n);
 
     void near(const std::string& rc, const std::string& n, int rounds);

@@ -22,9 +22,9 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr int kEach = 5;
-constexpr int kMaxConnects = 8;      // the default of pool.max_concurrent_connects
+constexpr int kMaxConnects = 8;       // the default of pool.max_concurrent_connects
 constexpr double kLimitMs = 120'000;  // for all to be up again
-constexpr auto kProbes = 15s;        // health_interval: an idle time measured is a multiple of it
+constexpr auto kProbes = 15s;         // health_interval: an idle time measured is a multiple of it
 
 int count_of(const json& stats, const std::string& state) {
     return static_cast<int>(std::count_if(stats.at("connections").begin(), stats.at("connections").end(),
