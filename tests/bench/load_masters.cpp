@@ -167,6 +167,7 @@ void restart(Daemon& daemon, const Place&, Report& report) {
     const auto began = Clock::now();
     const double serving = daemon.kill_and_start();
     const double stopping = ms_since(began) - serving;
+    const double used = cpu_ms(daemon.pid());
     json stats;
     double adopted = 0, up = 0;
     while (up == 0) {
@@ -191,6 +192,7 @@ void restart(Daemon& daemon, const Place&, Report& report) {
     report.heading("the daemon is killed and started, with 200 masters and " + before.at("total_sessions").dump() +
                    " sessions");
     report.at_most("from exec to the first answer", "%.0f ms", serving, 50);
+    report.row("CPU time of the daemon until then", format("%.0f ms", used));
     report.at_most("from exec until all masters are adopted", "%.0f ms", adopted, 2000);
     report.row("from exec until every server has answered", format("%.0f ms", up));
     report.row("logins", std::to_string(logins), "0", logins == 0);
