@@ -1,5 +1,5 @@
-// Reading without memory of one's own: who waits for bytes, as hundreds of channels and clients do, has none waiting for
-// them.
+// Reading without memory of one's own: who waits for bytes, as hundreds of channels and clients do, has none waiting
+// for them.
 #pragma once
 
 #include <asio/awaitable.hpp>
