@@ -24,7 +24,9 @@
 #include "client/call.hpp"
 #include "client/given_context.hpp"
 #include "client/host.hpp"
+#include "client/login_call.hpp"
 #include "client/output.hpp"
+#include "client/prompt.hpp"
 #include "client/ssh_command_line.hpp"
 #include "client/verbs.hpp"
 #include "protocol/names.hpp"
@@ -39,6 +41,8 @@ namespace {
 constexpr const char* kNoPool = "CMSSH_NO_POOL";
 // Of the whole question. A login that takes longer is ssh's own.
 constexpr std::chrono::seconds kPatience{10};
+// With a person who is asked several things, for two minutes each.
+constexpr std::chrono::minutes kPersonsPatience{10};
 // A daemon that is stopped, or hangs, is as good as none.
 constexpr std::chrono::seconds kAnswersWithin{1};
 constexpr const char* kSystemConfig = "/etc/ssh/ssh_config";
@@ -194,6 +198,7 @@ struct Shareable {
     std::string destination;
     std::string settings;
     bool quiet = false;  // ssh's "QUIET" is SILENT where it shows its settings
+    bool batch = false;  // nobody is to be asked
 };
 
 // A shared master does for a session what it was made with: no forwards, no agent, no X11, no local command.
@@ -214,6 +219,7 @@ std::optional<Shareable> shareable(std::string_view dump, const std::string& dir
             return std::nullopt;
         }
         found.quiet = found.quiet || (keyword == "loglevel" && (value == "SILENT" || value == "FATAL"));
+        found.batch = found.batch || (keyword == "batchmode" && value == "yes");
         if (keyword == "controlpath" && value.starts_with(prefix)) {
             found.link = value.substr(prefix.size());
         }
@@ -232,15 +238,51 @@ std::optional<Shareable> shareable(std::string_view dump, const std::string& dir
     return found;
 }
 
-// A login beside the shared one is never a silent one.
-void tell_of_second_login(const Shareable& wanted, ErrorKind reason) {
-    const bool no_room = reason == ErrorKind::Timeout || reason == ErrorKind::Limit;
-    if (wanted.quiet || !no_room) {
-        return;
+// What came of the question, and what the daemon said last of what it waits for.
+struct Asked {
+    std::optional<Error> refusal;
+    std::string phase;
+};
+
+Asked acquire(RpcClient& daemon, Json params, Instant deadline) {
+    Asked asked;
+    const auto answer = daemon.call("acquire", std::move(params), deadline, [&asked](const Json& progress) {
+        if (auto told = api::read<api::Progress>(progress)) {
+            asked.phase = std::move(told->phase);
+        }
+    });
+    if (const auto* failed = std::get_if<CallError>(&answer)) {
+        asked.refusal = failed->error;
     }
-    std::fprintf(stderr, "cmctl: %s: %s; this ssh logs in by itself\n", printable(wanted.destination).c_str(),
-                 reason == ErrorKind::Timeout ? "the shared connection had no room for it within 10 s"
-                                              : "too many wait for a channel of the shared connection");
+    return asked;
+}
+
+bool waited_for_room(const Asked& asked) {
+    return asked.phase == "waiting_for_channel";
+}
+
+// Its login has questions, or waits for somebody's answers.
+bool wants_a_person(const Asked& asked) {
+    return asked.refusal &&
+           (asked.refusal->kind == ErrorKind::NeedsAuth || asked.refusal->kind == ErrorKind::HostKeyUnknown ||
+            (asked.refusal->kind == ErrorKind::Timeout && !waited_for_room(asked)));
+}
+
+// A login beside the shared one is never a silent one.
+void tell_of_second_login(const Shareable& wanted, const Asked& asked) {
+    std::string why;
+    if (asked.refusal->kind == ErrorKind::Limit) {
+        why = "too many wait for a channel of the shared connection";
+    } else if (asked.refusal->kind == ErrorKind::ChannelRefused) {
+        why = asked.refusal->message;
+    } else if (asked.refusal->kind == ErrorKind::Timeout) {
+        why = waited_for_room(asked) ? "the shared connection had no room for it within 10 s"
+                                     : "the shared login was not done within 10 s";
+    }
+    if (!wanted.quiet && !why.empty()) {
+        std::fprintf(stderr, "cmctl: %s: %s; this ssh logs in by itself\n", printable(wanted.destination).c_str(),
+                     printable(why).c_str());
+    }
 }
 
 }  // namespace
@@ -288,9 +330,19 @@ int ssh_lease(const GlobalOptions& global, const std::string& directory) {
     if (const auto auth_sock = environment_value("SSH_AUTH_SOCK")) {
         params["auth_sock"] = *auth_sock;
     }
-    const auto answer = daemon.call("acquire", std::move(params), deadline);
-    if (const auto* failed = std::get_if<CallError>(&answer)) {
-        tell_of_second_login(*wanted, failed->error.kind);
+    Asked asked = acquire(daemon, params, deadline);
+    if (wants_a_person(asked) && !wanted->batch && person_is_there()) {
+        // Once for this ssh and for all that follow, as with `cmctl connect`.
+        params["interactive"] = true;
+        const Instant answered_by = std::chrono::steady_clock::now() + kPersonsPatience;
+        auto again = RpcClient::connect_running(socket_path(process_environment(), global.socket), answered_by);
+        if (again && std::holds_alternative<RpcClient>(*again)) {
+            const LoginWatch watch(std::get<RpcClient>(*again), false);
+            asked = acquire(std::get<RpcClient>(*again), std::move(params), answered_by);
+        }
+    }
+    if (asked.refusal) {
+        tell_of_second_login(*wanted, asked);
         return exit_code::kFailed;
     }
     return exit_code::kOk;

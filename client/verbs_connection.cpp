@@ -33,6 +33,9 @@ std::string remark(const api::Connection& connection) {
         }
         return text;
     }
+    if (connection.channels.queued > 0) {
+        return "all channels in use, " + std::to_string(connection.channels.queued) + " waiting";
+    }
     if (!connection.own_masters.empty()) {
         return count_text(connection.own_masters.size(), "login") + " more for big copies";
     }

@@ -8,6 +8,7 @@ ChannelBudget::Slot& ChannelBudget::Slot::operator=(Slot&& other) noexcept {
     if (this != &other) {
         const Slot released = std::move(*this);
         budget_ = std::exchange(other.budget_, nullptr);
+        ticket_ = other.ticket_;
         refusals_ = std::exchange(other.refusals_, 0);
     }
     return *this;
@@ -28,17 +29,21 @@ int ChannelBudget::limit() const {
 
 asio::awaitable<Result<ChannelBudget::Slot>> ChannelBudget::take(std::shared_ptr<ChannelBudget> budget, Turn turn,
                                                                  Patience patience) {
+    const std::uint64_t ticket = turn == Turn::First ? 0 : ++budget->last_ticket_;
+    return take(std::move(budget), ticket, patience);
+}
+
+asio::awaitable<Result<ChannelBudget::Slot>> ChannelBudget::take(std::shared_ptr<ChannelBudget> budget,
+                                                                 std::uint64_t ticket, Patience patience) {
     struct Place {
-        Place(ChannelBudget& of, Turn turn) : budget(of) {
-            if (turn == Turn::First) {
-                budget.queue_.push_front(this);
-            } else {
-                budget.queue_.push_back(this);
-            }
+        Place(ChannelBudget& of, std::uint64_t ticket) : budget(of) {
+            const auto behind = std::find_if(budget.queue_.begin(), budget.queue_.end(),
+                                             [ticket](const Waiting& it) { return it.ticket > ticket; });
+            budget.queue_.insert(behind, Waiting{.ticket = ticket, .who = this});
             budget.tell();
         }
         ~Place() {
-            std::erase(budget.queue_, this);
+            std::erase_if(budget.queue_, [this](const Waiting& it) { return it.who == this; });
             budget.changed_.notify_all();
             budget.tell();
         }
@@ -46,7 +51,7 @@ asio::awaitable<Result<ChannelBudget::Slot>> ChannelBudget::take(std::shared_ptr
         Place& operator=(const Place&) = delete;
         ChannelBudget& budget;
     };
-    const Place place(*budget, turn);
+    const Place place(*budget, ticket);
     for (;;) {
         if (budget->closed_) {
             co_return Error{.kind = ErrorKind::MasterLost, .message = "the ssh master was lost"};
@@ -56,9 +61,9 @@ asio::awaitable<Result<ChannelBudget::Slot>> ChannelBudget::take(std::shared_ptr
                             .message = "the server allows one channel on a connection, which the sessions need",
                             .hint = "raise MaxSessions in the server's sshd_config"};
         }
-        if (budget->queue_.front() == &place && budget->taken_ + kOwn < budget->limit()) {
+        if (budget->queue_.front().who == &place && budget->taken_ + kOwn < budget->limit()) {
             ++budget->taken_;
-            co_return Slot(budget);
+            co_return Slot(budget, ticket);
         }
         if (patience.is_gone()) {
             co_return Error{.kind = ErrorKind::Cancelled, .message = "the caller is gone"};
@@ -101,8 +106,9 @@ asio::awaitable<Result<ChannelBudget::Slot>> ChannelBudget::refused(Slot slot, P
         co_return budget->timed_out();
     }
     budget->learn(budget->open_but_one());
+    const std::uint64_t ticket = slot.ticket_;
     slot = Slot();
-    co_return co_await take(budget, Turn::First, patience);
+    co_return co_await take(budget, ticket, patience);
 }
 
 void ChannelBudget::given_up(Slot slot) {

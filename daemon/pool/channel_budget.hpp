@@ -4,6 +4,7 @@
 
 #include <asio/awaitable.hpp>
 
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -27,7 +28,9 @@ public:
     public:
         Slot() = default;
         Slot(Slot&& other) noexcept
-            : budget_(std::exchange(other.budget_, nullptr)), refusals_(std::exchange(other.refusals_, 0)) {}
+            : budget_(std::exchange(other.budget_, nullptr)),
+              ticket_(other.ticket_),
+              refusals_(std::exchange(other.refusals_, 0)) {}
         Slot& operator=(Slot&& other) noexcept;
         ~Slot();
 
@@ -36,9 +39,11 @@ public:
 
     private:
         friend class ChannelBudget;
-        explicit Slot(std::shared_ptr<ChannelBudget> budget) : budget_(std::move(budget)) {}
+        Slot(std::shared_ptr<ChannelBudget> budget, std::uint64_t ticket)
+            : budget_(std::move(budget)), ticket_(ticket) {}
 
         std::shared_ptr<ChannelBudget> budget_;
+        std::uint64_t ticket_ = 0;
         int refusals_ = 0;
     };
 
@@ -55,7 +60,8 @@ public:
     // close().
     static asio::awaitable<Result<Slot>> take(std::shared_ptr<ChannelBudget> budget, Turn turn, Patience patience);
     // The server refused the slot's channel. One that has just ended may not be gone there yet, so that it is tried
-    // again some times; then as many as there were is the limit, and another slot is waited for. Where it is the only
+    // again some times; then as many as there were is the limit, and another slot is waited for, in the place in line
+    // that it had. Where it is the only
     // one and one has worked before, something that has outlived its channel is in its place: it is tried until the
     // deadline. Errors of take().
     static asio::awaitable<Result<Slot>> refused(Slot slot, Patience patience);
@@ -80,6 +86,8 @@ public:
     [[nodiscard]] int queued() const { return static_cast<int>(queue_.size()); }
 
 private:
+    static asio::awaitable<Result<Slot>> take(std::shared_ptr<ChannelBudget> budget, std::uint64_t ticket,
+                                              Patience patience);
     asio::awaitable<void> wait(Instant until, const Patience& patience);
     void learn(int limit);
     // What the server has allowed where it refuses one of those that are taken.
@@ -106,7 +114,12 @@ private:
     bool own_open_ = false;
     bool one_worked_ = false;  // was given back without having been refused
     bool closed_ = false;
-    std::deque<const void*> queue_;  // who waits, the next first
+    struct Waiting {
+        std::uint64_t ticket = 0;  // in the order of their coming; 0: before all of these
+        const void* who = nullptr;
+    };
+    std::deque<Waiting> queue_;  // the next first
+    std::uint64_t last_ticket_ = 0;
     Event changed_;
     std::function<void()> on_changed_;
 };

@@ -181,8 +181,8 @@ public:
     // server takes no second login without a person.
     asio::awaitable<Result<Lease>> lease_own_master(Want want, ChannelBudget::Patience patience);
     // Why it is of no use to a plain ssh that can as well log in itself: it is not sound, or would be tried too soon
-    // after it failed. nullopt: it is, or may be.
-    [[nodiscard]] std::optional<Error> why_not_in_passing() const;
+    // after it failed, without a person who could answer. nullopt: it is, or may be.
+    [[nodiscard]] std::optional<Error> why_not_in_passing(bool with_a_person) const;
     // The server refused the lease's channel: the same lease again, on another try or another place in line.
     asio::awaitable<Result<Lease>> lease_again(Lease refused, Want want, ChannelBudget::Patience patience);
     // A command line on the lease's channel. Errors of Master::open_channel; MasterLost where its master is not the

@@ -50,7 +50,7 @@ asio::awaitable<Result<Connection::Lease>> Connection::lease(Want want, ChannelB
     return lease_in_turn(std::move(want), ChannelBudget::Turn::InOrder, patience);
 }
 
-std::optional<Error> Connection::why_not_in_passing() const {
+std::optional<Error> Connection::why_not_in_passing(bool with_a_person) const {
     using State = ConnectionMachine::State;
     const bool lately = services_.clock.now() - machine_.since() < kForgetFailureAfter;
     switch (machine_.state()) {
@@ -60,7 +60,7 @@ std::optional<Error> Connection::why_not_in_passing() const {
             return std::nullopt;
         case State::NeedsAuth:
         case State::Failed:
-            if (!lately) {
+            if (!lately || with_a_person) {
                 return std::nullopt;
             }
             break;
@@ -69,7 +69,7 @@ std::optional<Error> Connection::why_not_in_passing() const {
         case State::Backoff:
             break;
     }
-    Error error{.kind = ErrorKind::ConnectFailed,
+    Error error{.kind = machine_.state() == State::NeedsAuth ? ErrorKind::NeedsAuth : ErrorKind::ConnectFailed,
                 .message = key_text_ + " is " + std::string(to_string(machine_.state()))};
     error.server = key_text_;
     return error;

@@ -119,7 +119,7 @@ asio::awaitable<Result<std::string>> Leases::grant(Sessions::Found& found, const
             co_return *id;
         }
         drop_refused(*held.connection);
-        if (auto refusal = held.connection->why_not_in_passing()) {
+        if (auto refusal = held.connection->why_not_in_passing(params.interactive)) {
             co_return std::move(*refusal);
         }
     }

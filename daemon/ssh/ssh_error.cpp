@@ -313,7 +313,9 @@ std::string hint(const Cause& cause, const LoginFailure& failure) {
         case ErrorKind::NeedsAuth:
             return connect_by_hand(name(failure)) + "  # from a terminal: it asks what the server asks";
         case ErrorKind::AuthFailed:
-            return ssh_line(failure.ssh, "-v") + "  # see which keys are offered";
+            return failure.person && wants_a_person(failure.log)
+                       ? connect_by_hand(name(failure)) + "  # to answer once more"
+                       : ssh_line(failure.ssh, "-v") + "  # see which keys are offered";
         default:
             // ssh gives a ProxyCommand's own words to /dev/null where ControlPersist is set.
             return ssh_line(failure.ssh, "-v") +

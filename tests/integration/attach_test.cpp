@@ -90,7 +90,7 @@ TEST_F(Attach, TheProgramSeesTheSizeOfTheWindow) {
 TEST_F(Attach, DetachingLeavesTheSessionRunning) {
     const std::string id = start();
     Terminal terminal(attach({id}), environment());
-    const termios before = terminal.modes();
+    const termios before = terminal.first_modes();
     ASSERT_TRUE(terminal.prints("ready"));
     EXPECT_TRUE(wait_until([&] { return is_raw(terminal); }));
     terminal.type(kDetach);
@@ -106,7 +106,7 @@ TEST_F(Attach, DetachingLeavesTheSessionRunning) {
 TEST_F(Attach, SshsEscapeLeavesTheSessionRunning) {
     const std::string id = start();
     Terminal terminal(attach({id}), environment());
-    const termios before = terminal.modes();
+    const termios before = terminal.first_modes();
     ASSERT_TRUE(terminal.prints("ready"));
     terminal.type("\r~.");
     EXPECT_TRUE(terminal.prints("\033[?1049l")) << "the screen of tmux stays";
@@ -120,7 +120,7 @@ TEST_F(Attach, SshsEscapeLeavesTheSessionRunning) {
 TEST_F(Attach, ComesBackByItselfWhenTheMasterIsKilled) {
     start();
     Terminal terminal(attach({"it"}), environment());
-    const termios before = terminal.modes();
+    const termios before = terminal.first_modes();
     ASSERT_TRUE(terminal.prints("ready"));
     ASSERT_TRUE(answers(terminal, "one"));
     ::kill(master(), SIGKILL);
@@ -137,7 +137,7 @@ TEST_F(Attach, ComesBackByItselfWhenTheMasterIsKilled) {
 TEST_F(Attach, CtrlCGivesUpWaiting) {
     const std::string id = start();
     Terminal terminal(attach({"it"}), environment());
-    const termios before = terminal.modes();
+    const termios before = terminal.first_modes();
     ASSERT_TRUE(terminal.prints("ready"));
     const pid_t gone = master();
     world.sshd.stop();
@@ -208,7 +208,7 @@ TEST(AttachOnADeadPath, MovesToTheNextMaster) {
 TEST_F(Attach, ACrashLeavesTheTerminalAsItWas) {
     const std::string id = start();
     Terminal terminal(attach({id}), environment());
-    const termios before = terminal.modes();
+    const termios before = terminal.first_modes();
     ASSERT_TRUE(terminal.prints("ready"));
     ASSERT_TRUE(wait_until([&] { return is_raw(terminal); }));
     const auto workers = children_of(terminal.pid());
@@ -224,7 +224,7 @@ TEST_F(Attach, ACrashLeavesTheTerminalAsItWas) {
 TEST_F(Attach, LeavesTheTerminalAsItWasWhenItsParentIsKilled) {
     start();
     Terminal terminal(attach({"it"}), environment());
-    const termios before = terminal.modes();
+    const termios before = terminal.first_modes();
     ASSERT_TRUE(terminal.prints("ready"));
     ASSERT_TRUE(wait_until([&] { return is_raw(terminal); }));
     ::kill(terminal.pid(), SIGKILL);
@@ -237,7 +237,7 @@ TEST_F(Attach, LeavesTheTerminalAsItWasWhenItsParentIsKilled) {
 TEST_F(Attach, EndsWellOnSigterm) {
     const std::string id = start();
     Terminal terminal(attach({id}), environment());
-    const termios before = terminal.modes();
+    const termios before = terminal.first_modes();
     ASSERT_TRUE(terminal.prints("ready"));
     ASSERT_TRUE(wait_until([&] { return is_raw(terminal); }));
     ::kill(terminal.pid(), SIGTERM);
@@ -281,7 +281,7 @@ TEST_F(Attach, TwoAtOnceSeeTheSame) {
 TEST_F(Attach, TellsHowTheSessionEnded) {
     const std::string id = start();
     Terminal terminal(attach({id}), environment());
-    const termios before = terminal.modes();
+    const termios before = terminal.first_modes();
     ASSERT_TRUE(terminal.prints("ready"));
     terminal.type("quit\r");
     EXPECT_TRUE(terminal.prints(id + ": exited 7"));
@@ -301,7 +301,7 @@ TEST_F(Attach, TellsThatTheSessionWasKilled) {
 TEST_F(Attach, TellsThatTheSessionIsLost) {
     const std::string id = start();
     Terminal terminal(attach({id}), environment());
-    const termios before = terminal.modes();
+    const termios before = terminal.first_modes();
     ASSERT_TRUE(terminal.prints("ready"));
     EXPECT_EQ(world.tmux(1, {"kill-server"}).status.code, 0);
     EXPECT_TRUE(terminal.prints(id + ": lost")) << terminal.output();
@@ -412,7 +412,7 @@ protected:
 
 TEST_F(StartAttach, IsOnTheSessionThatItStarts) {
     Terminal terminal(start_attach(kProgram), environment());
-    const termios before = terminal.modes();
+    const termios before = terminal.first_modes();
     ASSERT_TRUE(terminal.prints("sess-"));
     ASSERT_TRUE(terminal.prints("ready")) << terminal.output();
     ASSERT_TRUE(answers(terminal, "hello"));
@@ -424,7 +424,7 @@ TEST_F(StartAttach, IsOnTheSessionThatItStarts) {
 
 TEST_F(StartAttach, GivesTheCommandsCodeAndLeavesItsLastScreen) {
     Terminal terminal(start_attach(kProgram), environment());
-    const termios before = terminal.modes();
+    const termios before = terminal.first_modes();
     ASSERT_TRUE(terminal.prints("ready"));
     ASSERT_TRUE(answers(terminal, "last words"));
     terminal.type("quit\r");

@@ -82,6 +82,8 @@ TEST(Cmctl, GivesTheCommandsOwnCode) {
     EXPECT_EQ(world.daemon.cmctl({"start", "--ctx", "server-1", "--wait", "no-such-program"}).status.code, 127);
 
     const std::string id = world.start_id("server-1", {"cat"});
+    // The shell that starts it ignores SIGTERM.
+    ASSERT_TRUE(wait_until([&] { return command_line(world.pane_pid(1, id)) == "cat"; }));
     EXPECT_EQ(world.daemon.cmctl({"kill", "-s", "TERM", id}).output, id + ": was sent TERM\n");
     EXPECT_EQ(world.daemon.cmctl({"wait", id}).status.code, 128 + 15);
     const std::string other = world.start_id("server-1", {"cat"});

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "tests/support/terminal.hpp"
 #include "tests/support/world.hpp"
 
 namespace cmssh::test {
@@ -429,14 +430,63 @@ TEST_F(PlainSshAtTheLimit, SaysThatItLogsInByItself) {
     one.send_signal(SIGTERM);
 }
 
+SshdOptions with_channels(int count) {
+    SshdOptions options = servers(1);
+    options.config = "MaxSessions " + std::to_string(count);
+    return options;
+}
+
+class PlainSshOfOne : public PlainSsh {
+protected:
+    PlainSshOfOne() : PlainSsh("", with_channels(1)) {}
+};
+
+TEST_F(PlainSshOfOne, SaysThatItLogsInByItself) {
+    world.start_id("server-1", {"sleep", "1000"});
+    EXPECT_EQ(world.daemon.cmctl({"exec", "--ctx", "server-1", "--", "true"}).status.code, 7);
+    const Finished plain = ssh({"server-1", "echo plain"});
+    EXPECT_EQ(plain.output, "plain\n");
+    EXPECT_THAT(plain.errors, ::testing::HasSubstr("the server allows one channel on a connection"));
+    EXPECT_THAT(plain.errors, ::testing::HasSubstr("this ssh logs in by itself"));
+    EXPECT_EQ(world.sshd.logins(), 2);
+}
+
+// A login that needs a person.
+class PlainSshOfAPerson : public PlainSsh {
+protected:
+    PlainSshOfAPerson() {
+        const auto changed = run({"ssh-keygen", "-q", "-p", "-P", "", "-N", kPhrase, "-f", world.sshd.user_key()});
+        EXPECT_EQ(changed.status.code, 0) << changed.errors;
+    }
+    static constexpr const char* kPhrase = "correct horse";
+};
+
+TEST_F(PlainSshOfAPerson, AsksOnceForAllThatFollow) {
+    Terminal batch(ssh_words({"-oBatchMode=yes", "server-1", "true"}), world.daemon.environment());
+    EXPECT_EQ(batch.wait(), 255);
+    EXPECT_THAT(batch.output(), ::testing::Not(::testing::HasSubstr("passphrase")));
+    Terminal first(ssh_words({"server-1", "echo passed"}), world.daemon.environment());
+    ASSERT_TRUE(first.prints("Enter passphrase for key")) << first.output();
+    first.type(std::string(kPhrase) + "\n");
+    EXPECT_TRUE(first.prints("passed")) << first.output();
+    EXPECT_EQ(first.wait(), 0);
+    const Finished next = ssh({"server-1", "echo next"});
+    EXPECT_EQ(next.output, "next\n");
+    EXPECT_EQ(next.errors, "");
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
+TEST_F(PlainSshOfAPerson, DoesNotCallALoginThatWaitsForAnswersALackOfRoom) {
+    world.rpc().send("connect", {{"ctx", "server-1"}, {"interactive", true}});
+    ASSERT_TRUE(wait_until([&] { return !connections().empty() && connections().at(0).at("state") == "connecting"; }));
+    const Finished meanwhile = ssh({"-oBatchMode=yes", "server-1", "true"});
+    EXPECT_EQ(meanwhile.status.code, 255);
+    EXPECT_THAT(meanwhile.errors, ::testing::HasSubstr("the shared login was not done within 10 s"));
+}
+
 class PlainSshOfTwo : public PlainSsh {
 protected:
-    static SshdOptions two_channels() {
-        SshdOptions options = servers(1);
-        options.config = "MaxSessions 2";
-        return options;
-    }
-    PlainSshOfTwo() : PlainSsh("", two_channels()) {}
+    PlainSshOfTwo() : PlainSsh("", with_channels(2)) {}
 };
 
 // The one that is refused says so and logs in by itself; the next one waits.

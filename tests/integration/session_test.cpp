@@ -372,6 +372,7 @@ TEST(Kill, OfAnEndedSessionIsNoError) {
 TEST(Kill, WithASignalReachesTheForegroundProcesses) {
     World world;
     const std::string id = world.start_id("server-1", {"sleep", "1000"});
+    ASSERT_TRUE(wait_until([&] { return command_line(world.pane_pid(1, id)) == "sleep 1000"; }));
     EXPECT_EQ(world.rpc().call("kill", {{"session", id}, {"signal", "SIGINT"}}).at("pending"), false);
     const Json ended = world.wait(id);
     EXPECT_EQ(ended.at("state"), "killed");

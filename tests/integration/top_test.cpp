@@ -210,7 +210,7 @@ TEST_F(Top, GivesTheTerminalBackHoweverItEnds) {
          {Case{"q", 0, 0}, Case{"\x03", 0, 0}, Case{"", SIGTERM, 0}, Case{"", SIGKILL, 128 + SIGKILL}}) {
         SCOPED_TRACE(std::string(keys) + std::to_string(signal));
         Terminal terminal(top(), world.daemon.environment());
-        const termios before = terminal.modes();
+        const termios before = terminal.first_modes();
         ASSERT_TRUE(terminal.prints("\033[?1049h")) << terminal.output();
         ASSERT_TRUE(terminal.prints("cmctl top")) << terminal.output();
         EXPECT_EQ(terminal.modes().c_lflag & static_cast<tcflag_t>(ICANON | ECHO), 0U);

@@ -37,6 +37,7 @@ Terminal::Terminal(const Words& argv, const Words& environment, int columns, int
     line_.reset(checked(::open(path.data(), O_RDWR | O_NOCTTY | O_CLOEXEC), "the terminal"));
     checked(::fcntl(keyboard_.get(), F_SETFL, O_NONBLOCK), "fcntl");
     resize(columns, rows);
+    first_modes_ = modes();
     SpawnOptions options;
     options.environment = environment;
     options.environment.push_back("TERM=xterm-256color");

@@ -28,11 +28,14 @@ public:
     // Of the command.
     [[nodiscard]] pid_t pid() const;
     [[nodiscard]] termios modes() const;
+    // Before the command had it.
+    [[nodiscard]] const termios& first_modes() const { return first_modes_; }
 
 private:
     void read_available();
 
     UniqueFd keyboard_;
+    termios first_modes_{};
     UniqueFd line_;  // the other end: stays open, and its modes can be asked for
     std::string output_;
     std::size_t found_ = 0;

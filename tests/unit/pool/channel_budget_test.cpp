@@ -167,6 +167,28 @@ TEST_F(ChannelBudgetTest, LearnsALowerLimitAndComesBackToItsPlace) {
     EXPECT_THAT(holders(), ElementsAre(1));
 }
 
+TEST_F(ChannelBudgetTest, WhoIsRefusedKeepsItsPlaceInLine) {
+    configured_ = 10;
+    budget_->own_opened(true);
+    for (std::size_t i = 0; i < 5; ++i) {
+        ask(i);
+    }
+    for (int tries = 0; tries < 6; ++tries) {
+        for (std::size_t i = 1; i < 5; ++i) {
+            if (callers_[i].slot) {
+                refuse(i);
+            }
+        }
+        loop_.advance(1s);
+    }
+    ASSERT_THAT(holders(), ElementsAre(0));
+    ask(5);
+    for (std::size_t i = 0; i < 5; ++i) {
+        give_back(i);
+        EXPECT_THAT(holders(), ElementsAre(i + 1));
+    }
+}
+
 TEST_F(ChannelBudgetTest, LearnsFromWhoDoesWithout) {
     budget_->own_opened(true);
     ask(0);

@@ -169,14 +169,15 @@ TEST_F(ConnectionHopTest, WithoutATmuxUntilSomebodyWantsOne) {
 
 TEST_F(ConnectionHopTest, InPassingNothingIsTriedThatFailedLately) {
     Connection& server = add("server");
-    EXPECT_FALSE(server.why_not_in_passing());
+    EXPECT_FALSE(server.why_not_in_passing(false));
     (void)want_up(server);
-    EXPECT_FALSE(server.why_not_in_passing()) << "a login under way is waited for";
+    EXPECT_FALSE(server.why_not_in_passing(false)) << "a login under way is waited for";
     launcher_.fail(0, ErrorKind::AuthFailed, "no");
     loop_.run_ready();
-    ASSERT_TRUE(server.why_not_in_passing());
+    ASSERT_TRUE(server.why_not_in_passing(false));
+    EXPECT_FALSE(server.why_not_in_passing(true)) << "a person may answer otherwise";
     loop_.advance(6min);
-    EXPECT_FALSE(server.why_not_in_passing());
+    EXPECT_FALSE(server.why_not_in_passing(false));
 }
 
 }  // namespace

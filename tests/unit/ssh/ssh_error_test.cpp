@@ -139,6 +139,7 @@ TEST(ClassifyLoginFailure, CallsItAuthFailedWhereAPersonWasAsked) {
     EXPECT_TRUE(classify_login_failure(failure).hint.starts_with("cmctl connect 'my server'  # "));
     failure.person = true;
     EXPECT_EQ(classify_login_failure(failure).kind, ErrorKind::AuthFailed);
+    EXPECT_EQ(classify_login_failure(failure).hint, "cmctl connect 'my server'  # to answer once more");
 }
 
 TEST(ClassifyLoginFailure, ShowsUntrustedTextEscapedAndKeepsItRaw) {
