@@ -81,6 +81,9 @@ TEST_F(Attach, TheProgramSeesTheSizeOfTheWindow) {
     const std::string id = world.start_id(
         "server-1",
         {"sh", "-c", "trap 'echo \"[$(stty size)]\"' WINCH; echo ready; while :; do sleep 1000 & wait $!; done"});
+    ASSERT_TRUE(wait_until([&] {
+        return world.rpc().call("logs", {{"session", id}}).at("text").get<std::string>() != "";
+    }));
     Terminal terminal(attach({id}), environment(), 90, 30);
     EXPECT_TRUE(terminal.prints("[29 90]")) << "tmux's status line has the last row";
     terminal.resize(101, 41);
