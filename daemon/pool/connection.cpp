@@ -126,11 +126,11 @@ void Connection::tell_use() {
 }
 
 std::string Connection::held_back_for() const {
-    const StoredConnection now = stored();
-    if (!now.held_back) {
+    if (!machine_.held_back()) {
         return {};
     }
-    return now.held_back_by ? now.held_back_by->at + ' ' + now.held_back_by->kind : "a person's wish";
+    const auto by = stored().held_back_by;
+    return by ? by->at + ' ' + by->kind : "a person's wish";
 }
 
 void Connection::act(ConnectionMachine::Action action) {
