@@ -61,9 +61,8 @@ public:
     static asio::awaitable<Result<Slot>> take(std::shared_ptr<ChannelBudget> budget, Turn turn, Patience patience);
     // The server refused the slot's channel. One that has just ended may not be gone there yet, so that it is tried
     // again some times; then as many as there were is the limit, and another slot is waited for, in the place in line
-    // that it had. Where it is the only
-    // one and one has worked before, something that has outlived its channel is in its place: it is tried until the
-    // deadline. Errors of take().
+    // that it had. Where it is the only one and one has worked before, something that has outlived its channel is in
+    // its place: it is tried until the deadline. Errors of take().
     static asio::awaitable<Result<Slot>> refused(Slot slot, Patience patience);
 
     // The server seems to have refused the slot's channel to somebody who does without one now. Where it was the only
