@@ -320,10 +320,15 @@ void ConnectionMachine::back_off_after_loss(const MachineSettings& settings, Ins
     const Duration lived = now - up_at_;
     if (lived < kYoung) {
         ++failures_;
-    } else if (lived >= kHealthy) {
+        back_off(settings, now, unit_random);
+        return;
+    }
+    if (lived >= kHealthy) {
         failures_ = 0;
     }
-    back_off(settings, now, unit_random);
+    // What was up is retried at once; what failed before counts again where that fails.
+    enter(State::Backoff, now);
+    deadline_ = now + backoff_delay(settings.backoff, 0, unit_random);
 }
 
 void ConnectionMachine::back_off(const MachineSettings& settings, Instant now, double unit_random) {

@@ -109,7 +109,11 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill(api::KillParams params, 
     if (signal == 0) {
         co_return co_await kill_by_tmux(record, std::move(connection));
     }
-    co_return co_await kill_by_signal(record, std::move(connection), signal);
+    auto sent = co_await kill_by_signal(record, std::move(connection), signal, cold ? Promise::Given : Promise::None);
+    if (cold) {
+        registry_.put(*record, Durability::Process);
+    }
+    co_return sent;
 }
 
 // Durable: it is carried out when the server is reachable, by whichever daemon.
@@ -212,7 +216,7 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_unsaved(RecordPtr record
         note.killed = true;
         (void)co_await channel->request(tmux::set_note_command(record->view.id, note), clock_.now() + kKillDeadline);
     }
-    auto killed = co_await kill_by_signal(record, ConnectionUse(*connection), SIGHUP);
+    auto killed = co_await kill_by_signal(record, ConnectionUse(*connection), SIGHUP, Promise::None);
     if (api::ended(record->view.state) || (killed && killed->pending)) {
         co_return killed;
     }
@@ -229,7 +233,7 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_unsaved(RecordPtr record
 }
 
 asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr record, ConnectionUse connection,
-                                                                  int signal) {
+                                                                  int signal, Promise promise) {
     const Instant deadline = clock_.now() + kKillDeadline;
     // While tmux has the pane alive, its pid is nobody else's.
     TmuxChannel* channel = connection->tmux();
@@ -247,13 +251,22 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr reco
     if (!alive) {
         co_return co_await not_signalled(std::move(record), std::move(connection), signal);
     }
-    // Before it is sent: the end may be announced before the channel that carried the signal has closed.
+    // Before it is sent: the end may be announced before the channel that carried the signal has closed. One that was
+    // promised stays so until it is: should this daemon end in between, twice is better than never.
     record->signals_sent.insert(signal);
-    registry_.put(*record, Durability::Process);
+    StoredSession kept = *record;
+    if (promise == Promise::Given) {
+        add_signal(kept.pending_kill, signal_name(signal));
+    }
+    registry_.put(kept, Durability::Process);
     const auto sent = co_await connection->run(tmux::signal_command(record->place.pane_pid, signal), deadline);
-    if (!sent) {
-        // It may have arrived: once more by itself could be once too often.
-        Error error = sent.error();
+    if (!sent || !sent->came_to_its_end()) {
+        // It may have arrived.
+        Error error = sent ? Error{.kind = ErrorKind::MasterLost,
+                                   .message = "the connection was lost while signal " + signal_name(signal) +
+                                              " was sent: it may have arrived",
+                                   .hint = "cmctl get " + record->view.id}
+                           : sent.error();
         error.session = record->view.id;
         error.server = record->view.server.key;
         co_return error;
@@ -318,7 +331,7 @@ asio::awaitable<void> Sessions::carry_out_kill(RecordPtr record) {
          names = pending_signals(record->pending_kill)) {
         (void)take_signal(record->pending_kill, names.front());
         const int signal = signal_number(names.front());
-        const auto killed = co_await kill_by_signal(record, ConnectionUse(*record->connection), signal);
+        const auto killed = co_await kill_by_signal(record, ConnectionUse(*record->connection), signal, Promise::Given);
         if (killed && killed->pending) {
             break;
         }
@@ -367,14 +380,18 @@ asio::awaitable<void> Sessions::sweep(ConnectionUse connection) {
         due.erase(due.begin(), due.begin() + count);
         auto command = tmux::sweep_command(now, tmux::kSweepDelay);
         const auto swept = co_await connection->run(std::move(command), clock_.now() + kKillDeadline);
-        if (swept) {
+        if (swept && swept->exit_code == 0) {
             tries = 0;
             continue;
         }
-        log_warn(key, "what is left of killed sessions was not ended yet: " + swept.error().message);
+        const bool lost = swept ? !swept->came_to_its_end() : swept.error().kind == ErrorKind::MasterLost;
+        log_warn(key, "what is left of killed sessions was not ended yet: " +
+                          (!swept ? swept.error().message
+                           : lost ? "the connection was lost"
+                                  : printable(first_line(swept->standard_error))));
         auto& left = leftovers_[key].sessions;
         left.insert(left.begin(), now.begin(), now.end());
-        if (swept.error().kind == ErrorKind::MasterLost) {
+        if (lost) {
             break;
         }
         ++tries;

@@ -180,6 +180,10 @@ asio::awaitable<bool> Sessions::carry_out(Connection& connection, std::vector<Ac
         } else if (const auto* killed = std::get_if<ConfirmKill>(&action)) {
             const auto record = table_.by_id(killed->id);
             if (record != nullptr && !api::ended(record->view.state)) {
+                const TmuxChannel* channel = connection.tmux();
+                if (channel == nullptr || channel->life().boot_id == record->life.boot_id) {
+                    sweep_later(connection, record->view.id, record->place.pane_pid);
+                }
                 end(*record, api::SessionState::Killed, std::nullopt);
             }
         }

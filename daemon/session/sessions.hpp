@@ -181,7 +181,9 @@ private:
     [[nodiscard]] api::KillResult pending_or_ended(SessionRecord& record, int signal, const Error& why);
     asio::awaitable<Result<api::KillResult>> kill_by_tmux(RecordPtr record, ConnectionUse connection);
     asio::awaitable<Result<api::KillResult>> kill_unsaved(RecordPtr record, ConnectionUse connection);
-    asio::awaitable<Result<api::KillResult>> kill_by_signal(RecordPtr record, ConnectionUse connection, int signal);
+    enum class Promise { None, Given };  // whether a caller was told that the signal is pending
+    asio::awaitable<Result<api::KillResult>> kill_by_signal(RecordPtr record, ConnectionUse connection, int signal,
+                                                            Promise promise);
     asio::awaitable<Result<api::KillResult>> not_signalled(RecordPtr record, ConnectionUse connection, int signal);
     asio::awaitable<void> settle(RecordPtr record);
 

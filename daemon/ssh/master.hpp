@@ -113,6 +113,9 @@ struct RemoteOutput {
     std::optional<int> exit_code;
     std::string standard_output;
     std::string standard_error;
+    // The command's own end was told. Where the connection goes first there is no code, or ssh's 255, with which none
+    // of our scripts ends.
+    [[nodiscard]] bool came_to_its_end() const { return exit_code && *exit_code != 255; }
 };
 // Runs a command line on a channel of its own, keeping at most max_bytes of each output.
 asio::awaitable<Result<RemoteOutput>> run_remote(Clock& clock, Master& master, std::string command, Instant deadline,

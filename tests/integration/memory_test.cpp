@@ -531,6 +531,91 @@ TEST(PendingSignal, OfEachWhoWaitsForOneLoginIsSent) {
     EXPECT_TRUE(wait_until([&] { return text().size() == std::string("ready\nusr1\nusr2\n").size(); })) << text();
 }
 
+// A server whose `ps`, when it is first asked for a terminal's foreground, waits to be let go on.
+class SlowServer {
+public:
+    SlowServer() {
+        write_file(ps_,
+                   "#!/bin/sh\ncase $* in *tpgid*) if mkdir \"$0.asked\" 2>/dev/null; then\n"
+                   "while [ ! -e \"$0.go\" ]; do sleep 0.05; done\n[ ! -e \"$0.fail\" ] || exit 1\nfi ;; esac\n"
+                   "exec /bin/ps \"$@\"\n");
+        std::filesystem::permissions(ps_, std::filesystem::perms::owner_all);
+    }
+    [[nodiscard]] SshdOptions options() const {
+        SshdOptions options = servers(1);
+        options.environment[1] = "PATH=" + bin_.path() + ":/usr/local/bin:/usr/bin:/bin";
+        return options;
+    }
+    [[nodiscard]] bool is_asked() const {
+        return wait_until([this] { return exists(ps_ + ".asked"); });
+    }
+    void go_on() const { write_file(ps_ + ".go", ""); }
+    void fail() const { write_file(ps_ + ".fail", ""); }
+
+private:
+    TempDir bin_;
+    std::string ps_ = bin_ / "ps";
+};
+
+TEST(Signal, WhoseConnectionIsLostMayHaveArrived) {
+    const SlowServer server;
+    World world(server.options());
+    const std::string id = world.start_id("server-1", kLong);
+    ASSERT_TRUE(wait_until([&] { return command_line(world.pane_pid(1, id)) == "sleep 1000"; }));
+    const int call = world.rpc().send("kill", {{"session", id}, {"signal", "TERM"}});
+    ASSERT_TRUE(server.is_asked());
+    const pid_t master = world.connection(world.key("127.0.0.1")).at("master_pid");
+    ASSERT_EQ(::kill(master, SIGKILL), 0);
+    const Json error = world.rpc().reply(call).at("error");
+    EXPECT_EQ(error.at("data").at("kind"), "master_lost") << error;
+    EXPECT_EQ(error.at("data").at("session"), id);
+    EXPECT_NE(error.at("data").value("hint", ""), "");
+    server.go_on();
+    EXPECT_EQ(world.wait(id).at("state"), "killed");
+    EXPECT_EQ(world.session(id).at("signal"), "TERM");
+}
+
+TEST(PendingSignal, IsNotLostWithTheDaemonThatSendsIt) {
+    const SlowServer server;
+    World world(server.options(), kImpatient);
+    const std::string id = world.start_id("server-1", kListener);
+    const auto text = [&] { return world.rpc().call("logs", {{"session", id}}).at("text").get<std::string>(); };
+    ASSERT_TRUE(wait_until([&] { return text() == "ready\n"; }));
+    cut(world);
+    ASSERT_TRUE(world.becomes(id, "unreachable"));
+    EXPECT_EQ(world.rpc().call("kill", {{"session", id}, {"signal", "USR1"}}).at("pending"), true);
+    world.sshd.start();
+    ASSERT_TRUE(server.is_asked());
+    world.daemon.crash();
+    server.fail();
+    server.go_on();
+    world.start_daemon();
+    EXPECT_TRUE(wait_until([&] { return text() == "ready\nusr1\n"; })) << text();
+}
+
+// What ignores SIGHUP is ended also where tmux's answer to the kill was lost.
+TEST(Outage, InTheMiddleOfAKillLeavesNoProgramBehind) {
+    World world(servers(1), kImpatient);
+    const std::string file = world.dir / "pid";
+    const std::string id = world.start_id(
+        "server-1",
+        {"sh", "-c", R"(trap "" HUP; echo $$ >"$0.part"; mv "$0.part" "$0"; while :; do sleep 0.1; done)", file});
+    ASSERT_TRUE(wait_until([&] { return exists(file); }));
+    const pid_t program = std::stoi(read_file(file));
+    const pid_t tmux = std::stoi(world.tmux(1, {"display-message", "-p", "#{pid}"}).output);
+    ASSERT_EQ(::kill(tmux, SIGSTOP), 0);
+    const int call = world.rpc().send("kill", {{"session", id}});
+    (void)world.rpc().call("ping");
+    cut(world);
+    EXPECT_EQ(world.rpc().reply(call).at("result").at("pending"), true);
+    ASSERT_EQ(::kill(tmux, SIGCONT), 0);
+    EXPECT_EQ(world.tmux(1, {"kill-session", "-t", '=' + id}).status.code, 0);
+    EXPECT_TRUE(alive(program));
+    world.sshd.start();
+    EXPECT_EQ(world.wait(id).at("state"), "killed");
+    EXPECT_TRUE(wait_until([&] { return !alive(program); }));
+}
+
 // What it can't save of a kill, the server remembers.
 TEST(Registry, ThatCannotBeWrittenLosesNoKill) {
     World world(servers(1));

@@ -632,7 +632,7 @@ TEST(ConnectionMachineBackoff, CountsAMasterThatDiedYoung) {
         Duration lived;
         Duration wait;  // after three failures
     };
-    for (const Case& c : {Case{0s, 4000ms}, Case{10s - 1ns, 4000ms}, Case{10s, 2000ms}, Case{1min - 1ns, 2000ms},
+    for (const Case& c : {Case{0s, 4000ms}, Case{10s - 1ns, 4000ms}, Case{10s, 250ms}, Case{1min - 1ns, 250ms},
                           Case{1min, 250ms}, Case{24h, 250ms}}) {
         Subject subject;
         subject.refs(1);
@@ -648,6 +648,25 @@ TEST(ConnectionMachineBackoff, CountsAMasterThatDiedYoung) {
         subject.on(M::MasterDied{});
         EXPECT_EQ(subject.left(), c.wait) << c.lived.count();
     }
+}
+
+TEST(ConnectionMachineBackoff, RetriesWhatWasUpAtOnceAndRemembersWhatFailedBefore) {
+    Subject subject;
+    subject.refs(1);
+    subject.up();
+    subject.now += 1min;
+    subject.on(M::MasterDied{});
+    for (int failure = 0; failure < 3; ++failure) {
+        subject.on(M::Wanted{});
+        subject.on(M::LoginFailed{.kind = ErrorKind::ConnectRefused});
+    }
+    subject.up();
+    subject.now += 15s;
+    subject.on(M::MasterDied{});
+    EXPECT_EQ(subject.left(), 250ms);
+    subject.on(M::Wanted{});
+    subject.on(M::LoginFailed{.kind = ErrorKind::ConnectRefused});
+    EXPECT_EQ(subject.left(), 4000ms);
 }
 
 TEST(ConnectionMachineBackoff, IsForgottenWithTheLastRef) {
