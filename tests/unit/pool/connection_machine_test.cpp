@@ -627,13 +627,14 @@ TEST(ConnectionMachineBackoff, GrowsWithEachFailure) {
     }
 }
 
-TEST(ConnectionMachineBackoff, CountsAMasterThatDiedYoung) {
+TEST(ConnectionMachineBackoff, RetriesWhatWasUpAtOnceButForAMasterThatDiedYoung) {
     struct Case {
         Duration lived;
         Duration wait;  // after three failures
+        Duration then;  // where that retry fails
     };
-    for (const Case& c : {Case{0s, 4000ms}, Case{10s - 1ns, 4000ms}, Case{10s, 250ms}, Case{1min - 1ns, 250ms},
-                          Case{1min, 250ms}, Case{24h, 250ms}}) {
+    for (const Case& c : {Case{0s, 4000ms, 8000ms}, Case{10s - 1ns, 4000ms, 8000ms}, Case{10s, 250ms, 4000ms},
+                          Case{1min - 1ns, 250ms, 4000ms}, Case{1min, 250ms, 500ms}, Case{24h, 250ms, 500ms}}) {
         Subject subject;
         subject.refs(1);
         subject.up();
@@ -647,26 +648,10 @@ TEST(ConnectionMachineBackoff, CountsAMasterThatDiedYoung) {
         subject.now += c.lived;
         subject.on(M::MasterDied{});
         EXPECT_EQ(subject.left(), c.wait) << c.lived.count();
-    }
-}
-
-TEST(ConnectionMachineBackoff, RetriesWhatWasUpAtOnceAndRemembersWhatFailedBefore) {
-    Subject subject;
-    subject.refs(1);
-    subject.up();
-    subject.now += 1min;
-    subject.on(M::MasterDied{});
-    for (int failure = 0; failure < 3; ++failure) {
         subject.on(M::Wanted{});
         subject.on(M::LoginFailed{.kind = ErrorKind::ConnectRefused});
+        EXPECT_EQ(subject.left(), c.then) << c.lived.count();
     }
-    subject.up();
-    subject.now += 15s;
-    subject.on(M::MasterDied{});
-    EXPECT_EQ(subject.left(), 250ms);
-    subject.on(M::Wanted{});
-    subject.on(M::LoginFailed{.kind = ErrorKind::ConnectRefused});
-    EXPECT_EQ(subject.left(), 4000ms);
 }
 
 TEST(ConnectionMachineBackoff, IsForgottenWithTheLastRef) {
