@@ -160,7 +160,7 @@ ConnectionMachine::Action ConnectionMachine::on_login_failed(ErrorKind kind, con
     if (kind == ErrorKind::NeedsAuth) {
         enter(State::NeedsAuth, now);
     } else if (((was_up_ && refs_ > 0) || pinned_) && !held_back_) {
-        back_off(settings, now, unit_random);
+        back_off(settings, failures_, now, unit_random);
     } else {
         enter(State::Failed, now);
     }
@@ -228,7 +228,7 @@ ConnectionMachine::Action ConnectionMachine::on_nothing_to_restore(const Machine
     }
     if (needed() && !held_back_) {
         was_up_ = true;  // for the daemon before
-        back_off(settings, now, unit_random);
+        back_off(settings, failures_, now, unit_random);
     } else {
         enter(held_back_ ? held_in_ : State::Idle, now);
     }
@@ -318,22 +318,18 @@ void ConnectionMachine::update_linger(const MachineSettings& settings, Instant n
 
 void ConnectionMachine::back_off_after_loss(const MachineSettings& settings, Instant now, double unit_random) {
     const Duration lived = now - up_at_;
+    // What was up is retried at once, but for what never stays up; what failed before counts again where that fails.
+    back_off(settings, lived < kYoung ? failures_ : 0, now, unit_random);
     if (lived < kYoung) {
         ++failures_;
-        back_off(settings, now, unit_random);
-        return;
-    }
-    if (lived >= kHealthy) {
+    } else if (lived >= kHealthy) {
         failures_ = 0;
     }
-    // What was up is retried at once; what failed before counts again where that fails.
-    enter(State::Backoff, now);
-    deadline_ = now + backoff_delay(settings.backoff, 0, unit_random);
 }
 
-void ConnectionMachine::back_off(const MachineSettings& settings, Instant now, double unit_random) {
+void ConnectionMachine::back_off(const MachineSettings& settings, int failures, Instant now, double unit_random) {
     enter(State::Backoff, now);
-    deadline_ = now + backoff_delay(settings.backoff, failures_, unit_random);
+    deadline_ = now + backoff_delay(settings.backoff, failures, unit_random);
 }
 
 }  // namespace cmssh

@@ -106,7 +106,7 @@ private:
     void enter(State state, Instant now);
     void change_health(State state, Instant now);  // the linger runs on
     void update_linger(const MachineSettings& settings, Instant now);
-    void back_off(const MachineSettings& settings, Instant now, double unit_random);
+    void back_off(const MachineSettings& settings, int failures, Instant now, double unit_random);
     // For a master that was up.
     void back_off_after_loss(const MachineSettings& settings, Instant now, double unit_random);
     [[nodiscard]] bool has_master() const {

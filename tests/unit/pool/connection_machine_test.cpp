@@ -633,7 +633,7 @@ TEST(ConnectionMachineBackoff, RetriesWhatWasUpAtOnceButForAMasterThatDiedYoung)
         Duration wait;  // after three failures
         Duration then;  // where that retry fails
     };
-    for (const Case& c : {Case{0s, 4000ms, 8000ms}, Case{10s - 1ns, 4000ms, 8000ms}, Case{10s, 250ms, 4000ms},
+    for (const Case& c : {Case{0s, 2000ms, 8000ms}, Case{10s - 1ns, 2000ms, 8000ms}, Case{10s, 250ms, 4000ms},
                           Case{1min - 1ns, 250ms, 4000ms}, Case{1min, 250ms, 500ms}, Case{24h, 250ms, 500ms}}) {
         Subject subject;
         subject.refs(1);
