@@ -107,14 +107,27 @@ TEST_P(Restart, LogsInToNothingThatWasDisconnected) {
 TEST_P(Restart, IsOutlivedByAWait) {
     const std::string file = world.dir / "gate";
     const std::string id = world.start_id("server-1", until(file, 7));
-    SpawnOptions spawn;
-    spawn.environment = world.daemon.environment();
-    Process waiting({CMSSH_CMCTL, "wait", id}, spawn);
+    Process waiting = world.daemon.spawn_cmctl({"wait", id});
     ASSERT_TRUE(wait_until([&] { return world.stats().at("daemon").at("clients") == 2; }));
     end_daemon();
     world.start_daemon();
     let_end(file);
     EXPECT_EQ(*waiting.wait(), (ExitStatus{.code = 7, .signal = 0})) << waiting.errors();
+}
+
+TEST(Crash, IsOutlivedByAWaitThatStartsTheNextDaemon) {
+    World world(servers(1));
+    const std::string file = world.dir / "gate";
+    const std::string id = world.start_id("server-1", until(file, 7));
+    SpawnOptions spawn;
+    spawn.environment = world.daemon.environment();
+    Process waiting({CMSSH_CMCTL, "wait", id}, spawn);
+    ASSERT_TRUE(wait_until([&] { return world.stats().at("daemon").at("clients") == 2; }));
+    world.daemon.crash();
+    EXPECT_TRUE(wait_until([&] { return waiting.errors().find("the daemon is gone") != std::string::npos; }));
+    let_end(file);
+    EXPECT_EQ(*waiting.wait(), (ExitStatus{.code = 7, .signal = 0})) << waiting.errors();
+    EXPECT_EQ(world.daemon.cmctl({"daemon", "stop"}).status.code, 0);
 }
 
 TEST_P(Restart, ShowsWhatEndedBefore) {
