@@ -127,7 +127,8 @@ echo "$cmssh_k home $HOME"
     // control mode has said what it is and is not started yet (control-notify.c). So ours comes when the last one's end
     // is known, and of several that come at once, by other names of this server or from other machines of its user, one
     // after the other: the lock is on the home directory, which needs no file, and is let go of once ours is
-    // attached and has had the time for what it came for, a first session.
+    // attached and has had the time for what it came for, a first session, or has ended: of a process that nobody has
+    // waited for yet, as in a container without an init, the command line is empty.
     script += R"sh(cmssh_l=
 if [ -p /proc/self/fd/1 ] && [ -r "$HOME" ] && command -v flock >/dev/null 2>&1; then
 command exec 9<"$HOME" && flock -w 5 9 && cmssh_l=1
@@ -144,7 +145,8 @@ fi 2>/dev/null
     // price of one more process on the way of every reply.
     script += "if [ -n \"$cmssh_l\" ]; then (cmssh_n=100; until " + tmux + " list-clients -t " +
               sh_quote(target(keeper_name(ownership))) +
-              " -F 'x#{client_pid}x' 9<&- | grep -q \"x$$\"x || [ $cmssh_n -eq 0 ] || ! kill -0 $$; "
+              " -F 'x#{client_pid}x' 9<&- | grep -q \"x$$\"x || [ $cmssh_n -eq 0 ] || ! grep -q . /proc/$$/cmdline "
+              "2>/dev/null; "
               "do cmssh_n=$((cmssh_n-1)); sleep 0.02; done; sleep 0.3) </dev/null >/dev/null 2>&1 & fi\n";
     script += "if [ -p /proc/self/fd/1 ]; then exec 3</proc/self/fd/1; exec " + control + " 9<&-; fi\n";
     script += control + " | { cat; exec cat >/dev/null; }";
