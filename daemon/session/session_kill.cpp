@@ -199,7 +199,7 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record
             end(*record, api::SessionState::Lost, std::string(kGone));
         } else {
             end(*record, api::SessionState::Killed, std::nullopt);
-            sweep_later(*connection, record->view.id, record->place.pane_pid);
+            sweep_later(*connection, {record->view.id, record->place.pane_pid});
         }
     }
     result.session = record->view;
@@ -220,7 +220,7 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_unsaved(RecordPtr record
     if (api::ended(record->view.state) || (killed && killed->pending)) {
         co_return killed;
     }
-    sweep_later(*connection, record->view.id, record->place.pane_pid);
+    sweep_later(*connection, {record->view.id, record->place.pane_pid});
     const Instant deadline = clock_.now() + kEnding;
     bool in_time = true;
     while (!api::ended(record->view.state) && !shutting_down_ && in_time) {
@@ -260,13 +260,14 @@ asio::awaitable<Result<api::KillResult>> Sessions::kill_by_signal(RecordPtr reco
     }
     registry_.put(kept, Durability::Process);
     const auto sent = co_await connection->run(tmux::signal_command(record->place.pane_pid, signal), deadline);
-    if (!sent || !sent->came_to_its_end()) {
-        // It may have arrived.
-        Error error = sent ? Error{.kind = ErrorKind::MasterLost,
-                                   .message = "the connection was lost while signal " + signal_name(signal) +
-                                              " was sent: it may have arrived",
-                                   .hint = "cmctl get " + record->view.id}
-                           : sent.error();
+    if (!sent) {
+        Error error = sent.error();
+        if (error.kind == ErrorKind::ChannelRefused) {
+            record->signals_sent.erase(signal);
+        } else {
+            error.message = "signal " + signal_name(signal) + " may have arrived: " + error.message;
+            error.hint = "cmctl get " + record->view.id;
+        }
         error.session = record->view.id;
         error.server = record->view.server.key;
         co_return error;
@@ -347,13 +348,10 @@ asio::awaitable<void> Sessions::carry_out_kill(RecordPtr record) {
     registry_.put(*record, Durability::Power);
 }
 
-void Sessions::sweep_later(Connection& connection, const std::string& session_id, std::int64_t pane_pid) {
-    if (pane_pid <= 1) {
+void Sessions::sweep_later(Connection& connection, tmux::Leftover leftover) {
+    if (leftover.pane_pid <= 1) {
         return;
     }
-    tmux::Leftover leftover;
-    leftover.session_id = session_id;
-    leftover.pane_pid = pane_pid;
     leftovers_[connection.key_text()].sessions.push_back(std::move(leftover));
     begin_sweep(connection);
 }
@@ -369,13 +367,12 @@ void Sessions::begin_sweep(Connection& connection) {
 // The waiting is done on the server, where it outlives the connection and this daemon. What does not get there is kept
 // for the next connection.
 asio::awaitable<void> Sessions::sweep(ConnectionUse connection) {
-    constexpr std::size_t kAtOnce = 200;
     constexpr int kTries = 5;
     constexpr Duration kPause = std::chrono::seconds(1);
     const std::string key = connection->key_text();
     for (int tries = 0; tries < kTries && !leftovers_[key].sessions.empty() && !shutting_down_;) {
         auto& due = leftovers_[key].sessions;
-        const auto count = static_cast<std::ptrdiff_t>(std::min(due.size(), kAtOnce));
+        const auto count = static_cast<std::ptrdiff_t>(std::min(due.size(), tmux::kSweptAtOnce));
         const std::vector<tmux::Leftover> now(due.begin(), due.begin() + count);
         due.erase(due.begin(), due.begin() + count);
         auto command = tmux::sweep_command(now, tmux::kSweepDelay);
@@ -384,23 +381,23 @@ asio::awaitable<void> Sessions::sweep(ConnectionUse connection) {
             tries = 0;
             continue;
         }
-        const bool lost = swept ? !swept->came_to_its_end() : swept.error().kind == ErrorKind::MasterLost;
         log_warn(key, "what is left of killed sessions was not ended yet: " +
-                          (!swept ? swept.error().message
-                           : lost ? "the connection was lost"
-                                  : printable(first_line(swept->standard_error))));
+                          (swept ? printable(first_line(swept->standard_error)) : swept.error().message));
         auto& left = leftovers_[key].sessions;
         left.insert(left.begin(), now.begin(), now.end());
-        if (lost) {
+        if (!swept && swept.error().kind == ErrorKind::MasterLost) {
             break;
         }
         ++tries;
         co_await stop_.wait_until(clock_.now() + kPause);
     }
-    if (leftovers_[key].sessions.empty()) {
+    auto& left = leftovers_[key];
+    left.under_way = false;
+    for (auto& session : left.sessions) {
+        session.since = tmux::Leftover::Since::LongAgo;
+    }
+    if (left.sessions.empty()) {
         leftovers_.erase(key);
-    } else {
-        leftovers_[key].under_way = false;
     }
 }
 

@@ -152,7 +152,7 @@ asio::awaitable<bool> Sessions::carry_out(Connection& connection, std::vector<Ac
         } else if (const auto* remove = std::get_if<RemovePane>(&action)) {
             if (const auto record = table_.by_id(remove->session_id);
                 record != nullptr && record->view.reason == kForgotten) {
-                sweep_later(connection, record->view.id, remove->place.pane_pid);
+                sweep_later(connection, {record->view.id, remove->place.pane_pid});
             }
             tasks_.spawn(connection.key_text(),
                          remove_pane(ConnectionUse(connection), tmux::pane_target(remove->session_id, remove->place)));
@@ -180,10 +180,7 @@ asio::awaitable<bool> Sessions::carry_out(Connection& connection, std::vector<Ac
         } else if (const auto* killed = std::get_if<ConfirmKill>(&action)) {
             const auto record = table_.by_id(killed->id);
             if (record != nullptr && !api::ended(record->view.state)) {
-                const TmuxChannel* channel = connection.tmux();
-                if (channel == nullptr || channel->life().boot_id == record->life.boot_id) {
-                    sweep_later(connection, record->view.id, record->place.pane_pid);
-                }
+                sweep_later(connection, {record->view.id, record->place.pane_pid, tmux::Leftover::Since::LongAgo});
                 end(*record, api::SessionState::Killed, std::nullopt);
             }
         }

@@ -229,7 +229,7 @@ private:
     void set_state(SessionRecord& record, api::SessionState state);
     void tell_changed(const SessionRecord& record) const;
     void forget_ended();
-    void sweep_later(Connection& connection, const std::string& session_id, std::int64_t pane_pid);
+    void sweep_later(Connection& connection, tmux::Leftover leftover);
     void begin_sweep(Connection& connection);
     asio::awaitable<void> sweep(ConnectionUse connection);
     [[nodiscard]] std::string now_text() const;

@@ -110,14 +110,12 @@ public:
 };
 
 struct RemoteOutput {
-    std::optional<int> exit_code;
+    int exit_code = 0;
     std::string standard_output;
     std::string standard_error;
-    // The command's own end was told. Where the connection goes first there is no code, or ssh's 255, with which none
-    // of our scripts ends.
-    [[nodiscard]] bool came_to_its_end() const { return exit_code && *exit_code != 255; }
 };
-// Runs a command line on a channel of its own, keeping at most max_bytes of each output.
+// Runs a command line on a channel of its own, keeping at most max_bytes of each output. MasterLost or Timeout: it may
+// have run. It must not end with 255: that is ssh's word for a command whose end it was not told.
 asio::awaitable<Result<RemoteOutput>> run_remote(Clock& clock, Master& master, std::string command, Instant deadline,
                                                  std::size_t max_bytes);
 

@@ -8,6 +8,8 @@
 namespace cmssh {
 namespace {
 
+constexpr int kEndNotTold = 255;  // clientloop.c, ssh(1): "255 if an error occurred"
+
 asio::awaitable<std::string> collect(Channel& channel, asio::awaitable<std::string> (Channel::*read)(),
                                      std::size_t max_bytes) {
     std::string text;
@@ -20,14 +22,19 @@ asio::awaitable<std::string> collect(Channel& channel, asio::awaitable<std::stri
     }
 }
 
-asio::awaitable<RemoteOutput> run_to_end(Channel& channel, std::size_t max_bytes) {
+asio::awaitable<Result<RemoteOutput>> run_to_end(Channel& channel, std::size_t max_bytes) {
     using asio::experimental::awaitable_operators::operator&&;
     auto texts = co_await (collect(channel, &Channel::read_output, max_bytes) &&
                            collect(channel, &Channel::read_error, max_bytes));
+    const std::optional<int> exit_code = co_await channel.exit_status();
+    if (!exit_code || *exit_code == kEndNotTold) {
+        co_return Error{.kind = ErrorKind::MasterLost,
+                        .message = "the connection was lost while a command ran on the server"};
+    }
     RemoteOutput output;
+    output.exit_code = *exit_code;
     output.standard_output = std::move(std::get<0>(texts));
     output.standard_error = std::move(std::get<1>(texts));
-    output.exit_code = co_await channel.exit_status();
     co_return output;
 }
 

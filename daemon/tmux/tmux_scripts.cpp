@@ -194,12 +194,13 @@ case $g in ''|-1|0|1) exit 3 ;; esac
 
 std::string sweep_command(const std::vector<Leftover>& sessions, std::chrono::seconds delay) {
     // pane_pid led the terminal's session: its processes keep that session id after the terminal is gone, and while one
-    // of them lives the number is nobody else's. A process that has ours in its environment, or is as old as the kill:
-    // the environment may be gone, and the number could be a newcomer's by now. One ps for all of them, and few bytes
-    // for each: csh takes words of 8 KiB. A process of the last moment is 4123168608 seconds old to ps (procps 4.0.2).
+    // of them lives the number is nobody else's. A process that has ours in its environment, or is as old as the kill
+    // where that was just now: the environment may be gone, and the number could be a newcomer's by now. One ps for all
+    // of them. A process of the last moment is 4123168608 seconds old to ps (procps 4.0.2).
     std::string script = "ps -eo pid=,sess=,etimes= | while read q s a; do case $s in ";
     for (const auto& session : sessions) {
-        script += std::to_string(session.pane_pid) + ")m=" + sh_quote(session.session_id) + ";;";
+        script += std::to_string(session.pane_pid) + ")m=" + sh_quote(session.session_id) +
+                  (session.since == Leftover::Since::LongAgo ? " a=0" : "") + ";;";
     }
     script +=
         "*)continue;;esac\n[ \"$a\" -ge " + std::to_string(kSweepDelay.count()) + R"sh( ] && [ "$a" -lt 1000000000 ] ||

@@ -35,9 +35,14 @@ inline constexpr std::chrono::seconds kSweepDelay{5};
 // Kills what is left of sessions whose terminal was closed `delay` before: waits that long on the server, in the
 // background.
 struct Leftover {
+    // LongAgo: its pane's pid may have gone round since, also with a reboot.
+    enum class Since { JustNow, LongAgo };
     std::string session_id;
     std::int64_t pane_pid = 0;
+    Since since = Since::JustNow;
 };
+// At most kSweptAtOnce of them: csh takes words of 8 KiB.
+inline constexpr std::size_t kSweptAtOnce = 150;
 [[nodiscard]] std::string sweep_command(const std::vector<Leftover>& sessions,
                                         std::chrono::seconds delay = std::chrono::seconds(0));
 

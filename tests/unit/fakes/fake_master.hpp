@@ -114,7 +114,7 @@ private:
     Event changed_;
 };
 
-class FakeMaster final : public Master {
+class FakeMaster : public Master {
 public:
     FakeMaster(Clock& clock, pid_t pid, bool adopted) : clock_(clock), pid_(pid), adopted_(adopted), changed_(clock) {}
 

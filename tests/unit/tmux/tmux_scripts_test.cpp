@@ -627,12 +627,36 @@ TEST_F(SweepScript, KillsWhatIsLeftOfTheSessionsAndNothingElse) {
     }
 }
 
-// As many as Sessions::sweep gives it at once.
+// A pid that was a killed session's is an old stranger's after a while.
+TEST_F(SweepScript, GoesByTheEnvironmentAloneWhereTheKillIsLongAgo) {
+    constexpr auto kLongAgo = Leftover::Since::LongAgo;
+    const std::vector<std::string> sleep = {"/usr/bin/sleep", "1000"};
+    Program just_now(sleep, {}, 1, 2);
+    Program stranger(sleep, {}, 1, 2);
+    Program ours(sleep, {{"CMSSH_SESSION", "sess-c"}}, 1, 2);
+    std::string old = "#!/bin/sh\n";
+    for (const pid_t pid : {stranger.pid(), ours.pid(), just_now.pid()}) {
+        old += "echo " + std::to_string(pid) + ' ' + std::to_string(pid) + " 3600\n";
+    }
+    home_.write("bin/ps", old, true);
+    Environment variables = environment("/bin/sh");
+    variables["PATH"] = home_.path() + "/bin:" + variables["PATH"];
+    const auto command = sweep_command(
+        {{"sess-a", just_now.pid()}, {"sess-b", stranger.pid(), kLongAgo}, {"sess-c", ours.pid(), kLongAgo}});
+    const Ran ran = run_by("/bin/sh", command, variables);
+    EXPECT_EQ(ran.exit_code, 0) << ran.errors;
+    EXPECT_EQ(just_now.wait(), SIGKILL);
+    EXPECT_EQ(ours.wait(), SIGKILL);
+    EXPECT_TRUE(stranger.running());
+}
+
 TEST_F(SweepScript, TakesManySessionsAtOnce) {
     for (const auto& shell : login_shells()) {
         Program last({"/usr/bin/sleep", "1000"}, {{"CMSSH_SESSION", "sess-zzzzzzzz"}}, 1, 2);
-        std::vector<Leftover> sessions(200, Leftover{.session_id = "sess-aaaaaaaa", .pane_pid = 999999999});
-        sessions.back() = {.session_id = "sess-zzzzzzzz", .pane_pid = last.pid()};
+        constexpr auto kLongAgo = Leftover::Since::LongAgo;
+        std::vector<Leftover> sessions(
+            kSweptAtOnce, Leftover{.session_id = "sess-aaaaaaaa", .pane_pid = 999999999, .since = kLongAgo});
+        sessions.back() = {.session_id = "sess-zzzzzzzz", .pane_pid = last.pid(), .since = kLongAgo};
         const std::string command = sweep_command(sessions);
         EXPECT_LT(command.size(), 128 * 1024 - 1U) << "one argument of the shell on the server";
         const Ran ran = run_by(shell, command, environment(shell));
