@@ -1,13 +1,10 @@
 // `cmctl __complete`: what the shells' scripts ask while a command line is typed. Whatever goes wrong, there is nothing
 // to complete then, and no word about it in the middle of somebody's typing.
-#include <sys/stat.h>
+#include <fcntl.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <sstream>
 
 #include "client/call.hpp"
 #include "client/completion.hpp"
@@ -22,34 +19,15 @@ namespace {
 // A person waits for a key to do something.
 constexpr std::chrono::milliseconds kPatience{500};
 
-// The inode of a line of /proc/locks: "1: FLOCK  ADVISORY  WRITE 15703 fe:00:10952788 0 EOF".
-std::optional<ino_t> locked_inode(const std::string& line) {
-    std::istringstream fields(line);
-    std::string number, kind, advisory, access, pid, file;
-    fields >> number >> kind >> advisory >> access >> pid >> file;
-    const auto colon = file.rfind(':');
-    if (kind != "FLOCK" || colon == std::string::npos) {
-        return std::nullopt;
-    }
-    ino_t inode = 0;
-    const auto [end, error] = std::from_chars(file.data() + colon + 1, file.data() + file.size(), inode);
-    return error == std::errc() && end == file.data() + file.size() ? std::optional(inode) : std::nullopt;
-}
-
 // Where systemd listens for a daemon that does not run, connecting would start it. The lock of one that runs is looked
 // at and not tried: for that moment a daemon that starts would not get it.
 bool daemon_runs(const PathEnvironment& environment) {
-    struct stat lock {};
-    if (::stat((runtime_dir(environment) + "/cmsshd.lock").c_str(), &lock) != 0) {
-        return false;
-    }
-    std::ifstream locks("/proc/locks");
-    for (std::string line; std::getline(locks, line);) {
-        if (locked_inode(line) == lock.st_ino) {
-            return true;
-        }
-    }
-    return false;
+    const std::string path = runtime_dir(environment) + "/cmsshd.lock";
+    const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    return file && ::fcntl(file.get(), F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 std::optional<RpcClient> connect_quietly(const Completion& completion, Instant deadline) {

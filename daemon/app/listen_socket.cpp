@@ -24,9 +24,27 @@ constexpr int kFirstListenFd = 3;  // SD_LISTEN_FDS_START
 // A client that has connected sends its request in the same moment, except where a person types it.
 constexpr int kRequestMilliseconds = 200;
 constexpr int kMostRefused = 20;
+constexpr int kClosedMilliseconds = 300;
+constexpr int kMostTries = 3;
 
 Error unusable(const std::string& path, const std::string& problem, std::string hint = {}) {
     return Error{.kind = ErrorKind::BadConfig, .message = path + ": " + problem, .hint = std::move(hint)};
+}
+
+// A process that a killed daemon was starting keeps its socket open until its own exec: connections are taken, and
+// closed a moment later.
+bool is_served(const sockaddr_un& address) {
+    for (int tries = 0; tries < kMostTries; ++tries) {
+        const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+            return errno == EAGAIN;
+        }
+        pollfd closed{.fd = probe.get(), .events = POLLIN, .revents = 0};
+        if (::poll(&closed, 1, kClosedMilliseconds) == 0) {
+            return true;
+        }
+    }
+    return true;
 }
 
 long number_from_environment(const char* name) {
@@ -100,9 +118,7 @@ Result<std::optional<ListenSocket>> ListenSocket::bind(const std::string& path) 
         if (status.st_uid != ::geteuid()) {
             return unusable(path, "belongs to uid " + std::to_string(status.st_uid), "give another --socket");
         }
-        const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-        if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 ||
-            errno == EAGAIN) {
+        if (is_served(address)) {
             return std::optional<ListenSocket>();
         }
         if (errno == ECONNREFUSED) {

@@ -1,7 +1,6 @@
 #include "daemon/app/runtime_dir.hpp"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -60,8 +59,12 @@ Result<std::optional<DaemonLock>> DaemonLock::take(const std::string& dir) {
     if (!fd) {
         return unusable(path, std::strerror(errno));
     }
-    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-        if (errno == EWOULDBLOCK) {
+    // Not flock(2), which a process that was being started at the moment of the daemon's death holds until its exec.
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    if (::fcntl(fd.get(), F_SETLK, &lock) != 0) {
+        if (errno == EAGAIN || errno == EACCES) {
             return std::optional<DaemonLock>();
         }
         return unusable(path, std::strerror(errno));

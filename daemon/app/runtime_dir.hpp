@@ -14,7 +14,8 @@ namespace cmssh {
 // missing; with make_parents its parents too. BadConfig, saying what is wrong with it and what to type.
 [[nodiscard]] Result<UniqueFd> open_private_dir(const std::string& path, bool make_parents);
 
-// Held until it is destroyed. The lock is the kernel's: a daemon that was killed leaves none.
+// Held until it is destroyed. The lock is the kernel's and the process's own: a daemon that was killed leaves none, its
+// children have none, and nothing else in the process may open and close the file (fcntl(2), F_SETLK).
 class DaemonLock {
 public:
     // nullopt inside the Result: another daemon holds it.

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -100,6 +101,24 @@ TEST(ListenSocket, ReplacesOneThatNobodyListensOn) {
     ASSERT_TRUE(exists(path));
     const auto socket = ListenSocket::open(path);
     ASSERT_TRUE(socket.ok() && socket->has_value());
+    EXPECT_TRUE(connected(path));
+}
+
+TEST(ListenSocket, ReplacesOneThatIsAboutToBeClosed) {
+    const ScratchDir scratch;
+    const std::string path = scratch / "s";
+    UniqueFd held = listener(path);
+    const pid_t holder = ::fork();
+    if (holder == 0) {
+        pollfd asked{.fd = held.get(), .events = POLLIN, .revents = 0};
+        ::_exit(::poll(&asked, 1, 10000) == 1 ? 0 : 1);
+    }
+    held.reset();
+    const auto socket = ListenSocket::open(path);
+    ASSERT_TRUE(socket.ok() && socket->has_value());
+    int status = -1;
+    EXPECT_EQ(::waitpid(holder, &status, 0), holder);
+    EXPECT_EQ(status, 0) << "it was asked while it was open";
     EXPECT_TRUE(connected(path));
 }
 

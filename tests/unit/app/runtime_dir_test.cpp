@@ -1,9 +1,14 @@
 #include "daemon/app/runtime_dir.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include <array>
+#include <functional>
 
 #include "tests/unit/app/scratch.hpp"
 
@@ -85,17 +90,48 @@ TEST(RuntimeDir, OfAnotherUserIsRefused) {
     expect_refused(path, "belongs to uid 4711");
 }
 
+// By a process of its own, which does what `then` says while it has it.
+bool another_takes(
+    const std::string& dir, const std::function<void()>& then = [] {}) {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        const auto lock = DaemonLock::take(dir);
+        const bool taken = lock.ok() && lock->has_value();
+        if (taken) {
+            then();
+        }
+        ::_exit(taken ? 0 : 1);
+    }
+    int status = -1;
+    EXPECT_EQ(::waitpid(pid, &status, 0), pid);
+    return status == 0;
+}
+
 TEST(DaemonLock, IsHeldOnceAndGivenBack) {
     const ScratchDir scratch;
     auto first = DaemonLock::take(scratch.path());
     ASSERT_TRUE(first.ok() && first->has_value());
     EXPECT_EQ(mode_of(scratch / "cmsshd.lock"), 0600U);
-    const auto second = DaemonLock::take(scratch.path());
-    ASSERT_TRUE(second.ok());
-    EXPECT_FALSE(second->has_value());
+    EXPECT_FALSE(another_takes(scratch.path()));
     first->reset();
-    const auto third = DaemonLock::take(scratch.path());
-    EXPECT_TRUE(third.ok() && third->has_value());
+    EXPECT_TRUE(another_takes(scratch.path()));
+}
+
+TEST(DaemonLock, EndsWithItsProcessWhateverThatHasForked) {
+    const ScratchDir scratch;
+    std::array<int, 2> ends{-1, -1};
+    ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+    const UniqueFd reading(ends[0]);
+    UniqueFd writing(ends[1]);
+    // What it forks has every descriptor of its own, until it is let go.
+    EXPECT_TRUE(another_takes(scratch.path(), [&] {
+        if (::fork() == 0) {
+            writing.reset();
+            char byte = 0;
+            ::_exit(static_cast<int>(::read(reading.get(), &byte, 1)));
+        }
+    }));
+    EXPECT_TRUE(another_takes(scratch.path()));
 }
 
 TEST(DaemonLock, DoesNotFollowASymlink) {
