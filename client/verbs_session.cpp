@@ -258,7 +258,8 @@ std::string kill_text(const api::KillResult& result, const KillOptions& options)
     if (result.pending) {
         const std::string what =
             options.signal ? "will be sent " + signal_name(signal_number(*options.signal)) : "will be killed";
-        return session.id + ": " + what + " once " + session.server.key + " is reachable";
+        return session.id + ": " + what + " once " + session.server.key + " is reachable" +
+               (result.reason ? " (" + *result.reason + ')' : std::string());
     }
     if (options.signal && !api::ended(session.state)) {
         return session.id + ": was sent " + signal_name(signal_number(*options.signal));

@@ -355,7 +355,8 @@ struct Fields<KillResult> {
     static constexpr Use use = Use::Result;
     static constexpr auto list =
         std::make_tuple(field("session", &KillResult::session, "the session"),
-                        field("pending", &KillResult::pending, "to be carried out once the server is back"));
+                        field("pending", &KillResult::pending, "to be carried out once the server is back"),
+                        field("reason", &KillResult::reason, "why it is pending; absent where it is not").omitted());
 };
 
 template <>

@@ -170,6 +170,7 @@ struct KillParams {
 struct KillResult {
     Session session;
     bool pending = false;
+    std::optional<std::string> reason = {};  // why it is pending
 };
 
 struct WaitParams {

@@ -129,6 +129,7 @@ api::KillResult Sessions::pending_kill(SessionRecord& record, int signal, const 
     api::KillResult result;
     result.session = record.view;
     result.pending = true;
+    result.reason = why;
     return result;
 }
 

@@ -10,6 +10,8 @@ namespace cmssh {
 namespace {
 
 constexpr Duration kResolveDeadline = std::chrono::seconds(15);
+// An earlier daemon may have ended before it had what is left of a killed session ended.
+constexpr std::chrono::milliseconds kSweptAgain = std::chrono::minutes(10);
 
 }  // namespace
 
@@ -167,6 +169,10 @@ void Sessions::restore_session(StoredSession stored) {
     }
     if (!api::ended(record->view.state)) {
         tell_changed(*record);
+    } else if (record->view.state == api::SessionState::Killed && record->place.pane_pid > 1 &&
+               record->ended_ms > clock_.wall_ms() - kSweptAgain.count()) {
+        leftovers_[record->view.server.key].sessions.push_back(
+            {record->view.id, record->place.pane_pid, tmux::Leftover::Since::LongAgo});
     }
     table_.add(std::move(record));
 }

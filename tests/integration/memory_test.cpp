@@ -544,14 +544,16 @@ TEST(PendingSignal, OfEachWhoWaitsForOneLoginIsSent) {
     EXPECT_TRUE(wait_until([&] { return text().size() == std::string("ready\nusr1\nusr2\n").size(); })) << text();
 }
 
-// A server whose `ps`, when it is first asked for a terminal's foreground, waits to be let go on.
+// A server whose `ps`, when it is first asked for `column` (without one: for a terminal's foreground), waits to be let
+// go on.
 class SlowServer {
 public:
-    SlowServer() {
+    explicit SlowServer(const std::string& column = "tpgid") {
         write_file(ps_,
-                   "#!/bin/sh\ncase $* in *tpgid*) if mkdir \"$0.asked\" 2>/dev/null; then\n"
-                   "while [ ! -e \"$0.go\" ]; do sleep 0.05; done\n[ ! -e \"$0.fail\" ] || exit 1\nfi ;; esac\n"
-                   "exec /bin/ps \"$@\"\n");
+                   "#!/bin/sh\ncase $* in *" + column +
+                       "*) if mkdir \"$0.asked\" 2>/dev/null; then\n"
+                       "while [ ! -e \"$0.go\" ]; do sleep 0.05; done\n[ ! -e \"$0.fail\" ] || exit 1\nfi ;; esac\n"
+                       "exec /bin/ps \"$@\"\n");
         std::filesystem::permissions(ps_, std::filesystem::perms::owner_all);
     }
     [[nodiscard]] SshdOptions options() const {
@@ -596,7 +598,9 @@ TEST(PendingSignal, IsNotLostWithTheDaemonThatSendsIt) {
     ASSERT_TRUE(wait_until([&] { return text() == "ready\n"; }));
     cut(world);
     ASSERT_TRUE(world.becomes(id, "unreachable"));
-    EXPECT_EQ(world.rpc().call("kill", {{"session", id}, {"signal", "USR1"}}).at("pending"), true);
+    const Json asked = world.rpc().call("kill", {{"session", id}, {"signal", "USR1"}});
+    EXPECT_EQ(asked.at("pending"), true);
+    EXPECT_THAT(asked.at("reason"), HasSubstr("Connection refused"));
     world.sshd.start();
     ASSERT_TRUE(server.is_asked());
     world.daemon.crash();
@@ -606,13 +610,16 @@ TEST(PendingSignal, IsNotLostWithTheDaemonThatSendsIt) {
     EXPECT_TRUE(wait_until([&] { return text() == "ready\nusr1\n"; })) << text();
 }
 
+// Ignores SIGHUP, and leaves its pid in the file.
+Words ignores_hangup(const std::string& file) {
+    return {"sh", "-c", R"(trap "" HUP; echo $$ >"$0.part"; mv "$0.part" "$0"; while :; do sleep 0.1; done)", file};
+}
+
 // What ignores SIGHUP is ended also where tmux's answer to the kill was lost.
 TEST(Outage, InTheMiddleOfAKillLeavesNoProgramBehind) {
     World world(servers(1), kImpatient);
     const std::string file = world.dir / "pid";
-    const std::string id = world.start_id(
-        "server-1",
-        {"sh", "-c", R"(trap "" HUP; echo $$ >"$0.part"; mv "$0.part" "$0"; while :; do sleep 0.1; done)", file});
+    const std::string id = world.start_id("server-1", ignores_hangup(file));
     ASSERT_TRUE(wait_until([&] { return exists(file); }));
     const pid_t program = std::stoi(read_file(file));
     const pid_t tmux = std::stoi(world.tmux(1, {"display-message", "-p", "#{pid}"}).output);
@@ -626,6 +633,23 @@ TEST(Outage, InTheMiddleOfAKillLeavesNoProgramBehind) {
     EXPECT_TRUE(alive(program));
     world.sshd.start();
     EXPECT_EQ(world.wait(id).at("state"), "killed");
+    EXPECT_TRUE(wait_until([&] { return !alive(program); }));
+}
+
+TEST(Crash, BehindAKillLeavesNoProgramBehind) {
+    const SlowServer server("etimes");
+    server.fail();
+    server.go_on();
+    World world(server.options());
+    const std::string file = world.dir / "pid";
+    const std::string id = world.start_id("server-1", ignores_hangup(file));
+    ASSERT_TRUE(wait_until([&] { return exists(file); }));
+    const pid_t program = std::stoi(read_file(file));
+    EXPECT_EQ(world.rpc().call("kill", {{"session", id}}).at("session").at("state"), "killed");
+    ASSERT_TRUE(server.is_asked());
+    world.daemon.crash();
+    EXPECT_TRUE(alive(program)) << "nothing of it was seen";
+    world.start_daemon();
     EXPECT_TRUE(wait_until([&] { return !alive(program); }));
 }
 
