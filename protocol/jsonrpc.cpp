@@ -290,6 +290,10 @@ Json make_result(const Json& id, Json result) {
     return {{"jsonrpc", "2.0"}, {"id", id}, {"result", std::move(result)}};
 }
 
+JsonText result_text(const Json& id, const JsonText& result) {
+    return {R"({"jsonrpc":"2.0","id":)" + dump_json(id) + R"(,"result":)" + result.text + '}'};
+}
+
 Json make_error(const Json& id, const Error& error) {
     return {{"jsonrpc", "2.0"}, {"id", id}, {"error", error_to_json(error)}};
 }

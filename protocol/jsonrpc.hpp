@@ -26,6 +26,11 @@ inline constexpr std::size_t kMaxBatch = 100;
 // Never throws: invalid UTF-8 becomes U+FFFD.
 [[nodiscard]] std::string dump_json(const Json& json);
 
+// A JSON value that is text already: a result is written once, without a tree of it.
+struct JsonText {
+    std::string text;
+};
+
 struct Request {
     std::optional<Json> id;  // nullopt: a notification; otherwise string, number or null
     std::string method;
@@ -51,6 +56,7 @@ struct Message {
 [[nodiscard]] Json error_to_json(const Error& error);   // {code, message, data:{kind, …}}
 [[nodiscard]] Error error_from_json(const Json& json);  // tolerant: for clients
 [[nodiscard]] Json make_result(const Json& id, Json result);
+[[nodiscard]] JsonText result_text(const Json& id, const JsonText& result);
 [[nodiscard]] Json make_error(const Json& id, const Error& error);
 [[nodiscard]] Json make_request(const Json& id, std::string_view method, Json params);
 [[nodiscard]] Json make_notification(std::string_view method, Json params);

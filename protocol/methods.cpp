@@ -800,6 +800,13 @@ Json write(const T& value) {
 }
 
 template <typename T>
+JsonText write_text(const T& value) {
+    JsonText json;
+    detail::append_value(json.text, value);
+    return json;
+}
+
+template <typename T>
 Json param_list(Json& components) {
     Json params = Json::array();
     const auto add = [&](const auto& field, bool required) {
@@ -826,7 +833,8 @@ Json result_entry(Json& components) {
 
 #define CMSSH_STRUCT(T)                           \
     template Result<T> read<T>(const Json& json); \
-    template Json write<T>(const T& value);
+    template Json write<T>(const T& value);       \
+    template JsonText write_text<T>(const T& value);
 #define CMSSH_PARAMS(T) \
     CMSSH_STRUCT(T)     \
     template Json param_list<T>(Json & components);

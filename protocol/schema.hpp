@@ -348,6 +348,82 @@ Json write_value(const T& value) {
     }
 }
 
+// Text that JSON takes as it is.
+inline bool is_plain(std::string_view text) {
+    return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; });
+}
+
+inline void append_string(std::string& out, std::string_view text) {
+    if (is_plain(text)) {
+        out.append(1, '"').append(text).append(1, '"');
+    } else {
+        out += dump_json(text);
+    }
+}
+
+template <typename T>
+void append_value(std::string& out, const T& value);
+
+template <typename Struct>
+void append_struct(std::string& out, const Struct& value) {
+    char before = '{';
+    const auto append_field = [&]<typename T>(const Field<Struct, T>& field) {
+        const T& member = value.*(field.member);
+        if constexpr (kIsOptional<T>) {
+            if (field.is_omitted && !member) {
+                return;
+            }
+        }
+        out += std::exchange(before, ',');
+        out.append(1, '"').append(field.name).append("\":");
+        append_value(out, member);
+    };
+    std::apply([&](const auto&... field) { (append_field(field), ...); }, Fields<Struct>::list);
+    out += before == '{' ? "{}" : "}";
+}
+
+// What dump_json(write_value(value)) is, but for the order of fields.
+template <typename T>
+void append_value(std::string& out, const T& value) {
+    if constexpr (kIsOptional<T>) {
+        if (value) {
+            append_value(out, *value);
+        } else {
+            out += "null";
+        }
+    } else if constexpr (std::is_enum_v<T>) {
+        append_string(out, to_string(value));
+    } else if constexpr (std::is_same_v<T, std::string>) {
+        append_string(out, value);
+    } else if constexpr (std::is_same_v<T, bool>) {
+        out += value ? "true" : "false";
+    } else if constexpr (std::is_integral_v<T>) {
+        out += std::to_string(value);
+    } else if constexpr (std::is_floating_point_v<T> || std::is_same_v<T, Json>) {
+        out += dump_json(value);
+    } else if constexpr (kIsVector<T>) {
+        out += '[';
+        for (const auto& item : value) {
+            if (&item != &value.front()) {
+                out += ',';
+            }
+            append_value(out, item);
+        }
+        out += ']';
+    } else if constexpr (kIsMap<T>) {
+        char before = '{';
+        for (const auto& [key, item] : value) {
+            out += std::exchange(before, ',');
+            append_string(out, key);
+            out += ':';
+            append_value(out, item);
+        }
+        out += before == '{' ? "{}" : "}";
+    } else {
+        append_struct(out, value);
+    }
+}
+
 inline Json nullable(Json schema) {
     if (!schema.contains("type")) {
         return {{"oneOf", Json::array({std::move(schema), {{"type", "null"}}})}};

@@ -19,6 +19,10 @@ constexpr int kMaxInFlight = 128;
 // requests' own replies.
 constexpr std::size_t kMaxOutgoing = 4 * 1024 * 1024;
 
+JsonText text_of(const Json& json) {
+    return {dump_json(json)};
+}
+
 }  // namespace
 
 ClientSession::ClientSession(asio::local::stream_protocol::socket socket, Clock& clock, RequestHandler& handler,
@@ -68,7 +72,7 @@ asio::awaitable<void> ClientSession::read_loop() {
         auto text = reader_.next();
         if (!text) {
             counters_.errors += 1;
-            send(make_error(nullptr, text.error()));
+            send(text_of(make_error(nullptr, text.error())));
             co_return;
         }
         if (*text) {
@@ -99,32 +103,33 @@ asio::awaitable<void> ClientSession::read_loop() {
 }
 
 asio::awaitable<void> ClientSession::serve(Message message) {
-    std::vector<Json> replies;
+    JsonText replies;
     for (auto& incoming : message.items) {
-        auto reply = co_await serve_one(std::move(incoming));
+        const auto reply = co_await serve_one(std::move(incoming));
         if (reply) {
-            replies.push_back(std::move(*reply));
+            replies.text.append(replies.text.empty() ? "" : ",").append(reply->text);
         }
     }
-    if (message.batch && !replies.empty()) {
-        send(Json(std::move(replies)));
-    } else if (!replies.empty()) {
-        send(replies.front());
+    if (message.batch && !replies.text.empty()) {
+        replies.text = '[' + replies.text + ']';
+    }
+    if (!replies.text.empty()) {
+        send(replies);
     }
     --in_flight_;
     changed_.notify_all();
 }
 
-asio::awaitable<std::optional<Json>> ClientSession::serve_one(Incoming incoming) {
+asio::awaitable<std::optional<JsonText>> ClientSession::serve_one(Incoming incoming) {
     ++counters_.requests;
     if (const auto* bad = std::get_if<BadRequest>(&incoming)) {
         ++counters_.errors;
-        co_return make_error(bad->id, bad->error);
+        co_return text_of(make_error(bad->id, bad->error));
     }
     auto& request = std::get<Request>(incoming);
     const std::optional<Json> id = request.id;
     // Inside try there is no co_return: g++ 12 mistreats it.
-    Result<Json> result = Error{.kind = ErrorKind::Internal, .message = "the request was not carried out"};
+    Result<JsonText> result = Error{.kind = ErrorKind::Internal, .message = "the request was not carried out"};
     try {
         result = co_await handler_.handle(std::move(request), *this);
     } catch (const std::exception& failure) {
@@ -137,7 +142,7 @@ asio::awaitable<std::optional<Json>> ClientSession::serve_one(Incoming incoming)
     if (!id) {
         co_return std::nullopt;
     }
-    co_return result ? make_result(*id, std::move(*result)) : make_error(*id, result.error());
+    co_return result ? result_text(*id, *result) : text_of(make_error(*id, result.error()));
 }
 
 asio::awaitable<void> ClientSession::watch_for_hangup() {
@@ -153,12 +158,12 @@ asio::awaitable<void> ClientSession::watch_for_hangup() {
 
 void ClientSession::notify(std::string_view method, Json params) {
     if (outgoing_.size() <= kMaxOutgoing) {
-        send(make_notification(method, std::move(params)));
+        send(text_of(make_notification(method, std::move(params))));
     }
 }
 
 void ClientSession::push(Json params) {
-    send(make_notification("event", std::move(params)));
+    send(text_of(make_notification("event", std::move(params))));
 }
 
 void ClientSession::keep(bool on) {
@@ -166,11 +171,11 @@ void ClientSession::keep(bool on) {
     changed_.notify_all();
 }
 
-void ClientSession::send(const Json& json) {
+void ClientSession::send(const JsonText& json) {
     if (gone_) {
         return;
     }
-    std::string bytes = frame(dump_json(json), reader_.framing());
+    std::string bytes = frame(json.text, reader_.framing());
     if (outgoing_.empty()) {
         // The common case without a trip through the loop.
         const ssize_t sent = ::send(socket_.native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);

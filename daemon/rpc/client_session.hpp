@@ -22,7 +22,7 @@ class ClientSession;
 class RequestHandler {
 public:
     virtual ~RequestHandler() = default;
-    virtual asio::awaitable<Result<Json>> handle(Request request, ClientSession& client) = 0;
+    virtual asio::awaitable<Result<JsonText>> handle(Request request, ClientSession& client) = 0;
     // It has no request under way and sends no more.
     virtual void client_gone(const ClientSession& /*client*/) {}
 };
@@ -59,8 +59,8 @@ private:
     // After end of file: tells a client that is gone from one that only has nothing more to say.
     asio::awaitable<void> watch_for_hangup();
     asio::awaitable<void> serve(Message message);
-    asio::awaitable<std::optional<Json>> serve_one(Incoming incoming);
-    void send(const Json& json);
+    asio::awaitable<std::optional<JsonText>> serve_one(Incoming incoming);
+    void send(const JsonText& json);
     void hang_up();
 
     asio::local::stream_protocol::socket socket_;

@@ -19,11 +19,11 @@ constexpr const char* kFromConfig = "config";
 constexpr const char* kDestination = "destination";
 
 template <typename T>
-Result<Json> written(Result<T> result) {
+Result<JsonText> written(Result<T> result) {
     if (!result) {
         return std::move(result).error();
     }
-    return api::write(*result);
+    return api::write_text(*result);
 }
 
 }  // namespace
@@ -78,7 +78,7 @@ const std::map<std::string_view, Handlers::Method>& Handlers::methods() {
     return kMethods;
 }
 
-asio::awaitable<Result<Json>> Handlers::handle(Request request, ClientSession& client) {
+asio::awaitable<Result<JsonText>> Handlers::handle(Request request, ClientSession& client) {
     const auto known = methods().find(request.method);
     Method method = known != methods().end() ? known->second : nullptr;
     if (request.method == askpass::kMethod) {
@@ -116,7 +116,7 @@ void Handlers::client_gone(const ClientSession& client) {
     leases_.end_all_of(&client);
 }
 
-asio::awaitable<Result<Json>> Handlers::start(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::start(Call call) {
     auto params = api::read<api::StartParams>(call.params);
     if (!params) {
         co_return std::move(params).error();
@@ -124,7 +124,7 @@ asio::awaitable<Result<Json>> Handlers::start(Call call) {
     co_return written(co_await sessions_.start(std::move(*params), std::move(call.caller)));
 }
 
-asio::awaitable<Result<Json>> Handlers::list(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::list(Call call) {
     const auto params = api::read<api::ListParams>(call.params);
     if (!params) {
         co_return params.error();
@@ -132,7 +132,7 @@ asio::awaitable<Result<Json>> Handlers::list(Call call) {
     co_return written(sessions_.list(*params));
 }
 
-asio::awaitable<Result<Json>> Handlers::get(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::get(Call call) {
     const auto params = api::read<api::SessionParams>(call.params);
     if (!params) {
         co_return params.error();
@@ -140,7 +140,7 @@ asio::awaitable<Result<Json>> Handlers::get(Call call) {
     co_return written(sessions_.get(*params));
 }
 
-asio::awaitable<Result<Json>> Handlers::kill(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::kill(Call call) {
     auto params = api::read<api::KillParams>(call.params);
     if (!params) {
         co_return std::move(params).error();
@@ -148,7 +148,7 @@ asio::awaitable<Result<Json>> Handlers::kill(Call call) {
     co_return written(co_await sessions_.kill(std::move(*params), std::move(call.caller)));
 }
 
-asio::awaitable<Result<Json>> Handlers::wait(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::wait(Call call) {
     auto params = api::read<api::WaitParams>(call.params);
     if (!params) {
         co_return std::move(params).error();
@@ -156,7 +156,7 @@ asio::awaitable<Result<Json>> Handlers::wait(Call call) {
     co_return written(co_await sessions_.wait(std::move(*params), std::move(call.caller)));
 }
 
-asio::awaitable<Result<Json>> Handlers::logs(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::logs(Call call) {
     auto params = api::read<api::LogsParams>(call.params);
     if (!params) {
         co_return std::move(params).error();
@@ -164,7 +164,7 @@ asio::awaitable<Result<Json>> Handlers::logs(Call call) {
     co_return written(co_await sessions_.logs(std::move(*params), std::move(call.caller)));
 }
 
-asio::awaitable<Result<Json>> Handlers::attach(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::attach(Call call) {
     auto params = api::read<api::AttachParams>(call.params);
     if (!params) {
         co_return std::move(params).error();
@@ -172,7 +172,7 @@ asio::awaitable<Result<Json>> Handlers::attach(Call call) {
     co_return written(co_await leases_.attach(std::move(*params), std::move(call.caller)));
 }
 
-asio::awaitable<Result<Json>> Handlers::send(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::send(Call call) {
     auto params = api::read<api::SendParams>(call.params);
     if (!params) {
         co_return std::move(params).error();
@@ -180,7 +180,7 @@ asio::awaitable<Result<Json>> Handlers::send(Call call) {
     co_return written(co_await sessions_.send(std::move(*params), std::move(call.caller)));
 }
 
-asio::awaitable<Result<Json>> Handlers::acquire(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::acquire(Call call) {
     auto params = api::read<api::AcquireParams>(call.params);
     if (!params) {
         co_return std::move(params).error();
@@ -188,7 +188,7 @@ asio::awaitable<Result<Json>> Handlers::acquire(Call call) {
     co_return written(co_await leases_.acquire(std::move(*params), std::move(call.caller)));
 }
 
-asio::awaitable<Result<Json>> Handlers::release(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::release(Call call) {
     const auto params = api::read<api::LeaseParams>(call.params);
     if (!params) {
         co_return params.error();
@@ -196,7 +196,7 @@ asio::awaitable<Result<Json>> Handlers::release(Call call) {
     co_return written(leases_.release(*params, call.caller));
 }
 
-asio::awaitable<Result<Json>> Handlers::signal(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::signal(Call call) {
     auto params = api::read<api::LeaseSignalParams>(call.params);
     if (!params) {
         co_return std::move(params).error();
@@ -204,7 +204,7 @@ asio::awaitable<Result<Json>> Handlers::signal(Call call) {
     co_return written(co_await remote_exec_.signal(std::move(*params), std::move(call.caller)));
 }
 
-asio::awaitable<Result<Json>> Handlers::exec(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::exec(Call call) {
     auto params = api::read<api::ExecParams>(call.params);
     if (!params) {
         co_return std::move(params).error();
@@ -212,7 +212,7 @@ asio::awaitable<Result<Json>> Handlers::exec(Call call) {
     co_return written(co_await remote_exec_.exec(std::move(*params), std::move(call.caller)));
 }
 
-asio::awaitable<Result<Json>> Handlers::forward_add(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::forward_add(Call call) {
     auto params = api::read<api::ForwardAddParams>(call.params);
     if (!params) {
         co_return std::move(params).error();
@@ -220,7 +220,7 @@ asio::awaitable<Result<Json>> Handlers::forward_add(Call call) {
     co_return written(co_await forwards_.add(std::move(*params), std::move(call.caller)));
 }
 
-asio::awaitable<Result<Json>> Handlers::forward_list(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::forward_list(Call call) {
     const auto params = api::read<api::ForwardListParams>(call.params);
     if (!params) {
         co_return params.error();
@@ -228,7 +228,7 @@ asio::awaitable<Result<Json>> Handlers::forward_list(Call call) {
     co_return written(Result<api::ForwardListResult>(forwards_.list(*params)));
 }
 
-asio::awaitable<Result<Json>> Handlers::forward_remove(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::forward_remove(Call call) {
     auto params = api::read<api::ForwardRemoveParams>(call.params);
     if (!params) {
         co_return std::move(params).error();
@@ -236,7 +236,7 @@ asio::awaitable<Result<Json>> Handlers::forward_remove(Call call) {
     co_return written(co_await forwards_.remove(std::move(*params)));
 }
 
-asio::awaitable<Result<Json>> Handlers::stats(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::stats(Call call) {
     if (const auto params = api::read<api::Empty>(call.params); !params) {
         co_return params.error();
     }
@@ -253,23 +253,23 @@ asio::awaitable<Result<Json>> Handlers::stats(Call call) {
         result.connections.push_back(std::move(view));
     }
     result.daemon = control_.describe();
-    co_return api::write(result);
+    co_return api::write_text(result);
 }
 
-asio::awaitable<Result<Json>> Handlers::subscribe(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::subscribe(Call call) {
     const auto params = api::read<api::SubscribeParams>(call.params);
     if (!params) {
         co_return params.error();
     }
     if (!call.caller.wants_answer) {
         // Whoever is not told of the subscription does not ask for events.
-        co_return Json::object();
+        co_return api::write_text(api::Empty{});
     }
     co_await sessions_.wait_for_restore(clock_.now() + kRestoreDeadline);
     co_return written(events_.subscribe(*params, *call.sink));
 }
 
-asio::awaitable<Result<Json>> Handlers::unsubscribe(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::unsubscribe(Call call) {
     const auto params = api::read<api::UnsubscribeParams>(call.params);
     if (!params) {
         co_return params.error();
@@ -277,7 +277,7 @@ asio::awaitable<Result<Json>> Handlers::unsubscribe(Call call) {
     co_return written(events_.unsubscribe(*params, *call.sink));
 }
 
-asio::awaitable<Result<Json>> Handlers::connect(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::connect(Call call) {
     auto params = api::read<api::ConnectParams>(call.params);
     if (!params) {
         co_return std::move(params).error();
@@ -302,10 +302,10 @@ asio::awaitable<Result<Json>> Handlers::connect(Call call) {
     api::ConnectResult result;
     result.connection = connection.describe();
     result.reused = ready->reused;
-    co_return api::write(result);
+    co_return api::write_text(result);
 }
 
-asio::awaitable<Result<Json>> Handlers::answer(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::answer(Call call) {
     auto params = api::read<api::AnswerParams>(call.params);
     if (!params) {
         co_return std::move(params).error();
@@ -313,7 +313,7 @@ asio::awaitable<Result<Json>> Handlers::answer(Call call) {
     co_return written(askpass_.answer(std::move(*params), call.caller.client));
 }
 
-asio::awaitable<Result<Json>> Handlers::askpass(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::askpass(Call call) {
     auto params = api::read<api::AskpassParams>(call.params);
     if (!params) {
         co_return std::move(params).error();
@@ -322,12 +322,12 @@ asio::awaitable<Result<Json>> Handlers::askpass(Call call) {
     if (!answered) {
         co_return std::move(answered).error();
     }
-    Json result = api::write(*answered);
+    JsonText result = api::write_text(*answered);
     wipe(answered->text);
     co_return result;
 }
 
-asio::awaitable<Result<Json>> Handlers::disconnect(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::disconnect(Call call) {
     const auto params = api::read<api::DisconnectParams>(call.params);
     if (!params) {
         co_return params.error();
@@ -348,7 +348,7 @@ asio::awaitable<Result<Json>> Handlers::disconnect(Call call) {
     api::ConnectionResult result;
     result.connection = connection.describe();
     forget_if_new(std::move(*found));
-    co_return api::write(result);
+    co_return api::write_text(result);
 }
 
 // Asking about a server is no reason to remember it.
@@ -360,7 +360,7 @@ void Handlers::forget_if_new(Sessions::Found found) {
     }
 }
 
-asio::awaitable<Result<Json>> Handlers::check(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::check(Call call) {
     const auto params = api::read<api::CheckParams>(call.params);
     if (!params) {
         co_return params.error();
@@ -375,16 +375,16 @@ asio::awaitable<Result<Json>> Handlers::check(Call call) {
         co_await pool_.check(&connection);
         result.connections.push_back(connection.describe());
         forget_if_new(std::move(*found));
-        co_return api::write(result);
+        co_return api::write_text(result);
     }
     co_await pool_.check(nullptr);
     for (const auto& [key, connection] : pool_.connections()) {
         result.connections.push_back(connection->describe());
     }
-    co_return api::write(result);
+    co_return api::write_text(result);
 }
 
-asio::awaitable<Result<Json>> Handlers::contexts(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::contexts(Call call) {
     const auto params = api::read<api::ContextsParams>(call.params);
     if (!params) {
         co_return params.error();
@@ -422,7 +422,7 @@ asio::awaitable<Result<Json>> Handlers::contexts(Call call) {
     }
     api::ContextsResult result;
     result.contexts = std::move(views);
-    co_return api::write(result);
+    co_return api::write_text(result);
 }
 
 // Within no time: what is known already.
@@ -444,11 +444,11 @@ asio::awaitable<std::optional<api::Server>> Handlers::find_server(std::optional<
     co_return describe(identity->key);
 }
 
-asio::awaitable<Result<Json>> Handlers::ping(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::ping(Call call) {
     co_return written(api::read<api::Empty>(call.params));
 }
 
-asio::awaitable<Result<Json>> Handlers::version(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::version(Call call) {
     if (const auto params = api::read<api::Empty>(call.params); !params) {
         co_return params.error();
     }
@@ -457,33 +457,33 @@ asio::awaitable<Result<Json>> Handlers::version(Call call) {
     for (const auto& [name, method] : methods()) {
         result.capabilities.emplace_back(name);
     }
-    co_return api::write(result);
+    co_return api::write_text(result);
 }
 
-asio::awaitable<Result<Json>> Handlers::reload(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::reload(Call call) {
     if (const auto params = api::read<api::Empty>(call.params); !params) {
         co_return params.error();
     }
     if (auto reloaded = control_.reload(); !reloaded) {
         co_return std::move(reloaded).error();
     }
-    co_return Json::object();
+    co_return api::write_text(api::Empty{});
 }
 
-asio::awaitable<Result<Json>> Handlers::shutdown(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::shutdown(Call call) {
     if (const auto params = api::read<api::Empty>(call.params); !params) {
         co_return params.error();
     }
     log_info("cmsshd", "asked to stop by a client");
     control_.request_stop();
-    co_return Json::object();
+    co_return api::write_text(api::Empty{});
 }
 
-asio::awaitable<Result<Json>> Handlers::discover(Call call) {
+asio::awaitable<Result<JsonText>> Handlers::discover(Call call) {
     if (const auto params = api::read<api::Empty>(call.params); !params) {
         co_return params.error();
     }
-    co_return api::openrpc_document(CMSSH_VERSION);
+    co_return JsonText{dump_json(api::openrpc_document(CMSSH_VERSION))};
 }
 
 }  // namespace cmssh

@@ -30,7 +30,7 @@ public:
              Forwards& forwards, Pool& pool, IdentityResolver& resolver, AskpassRelay& askpass, EventHub& events,
              DaemonControl& control, std::string home);
 
-    asio::awaitable<Result<Json>> handle(Request request, ClientSession& client) override;
+    asio::awaitable<Result<JsonText>> handle(Request request, ClientSession& client) override;
     void client_gone(const ClientSession& client) override;
 
 private:
@@ -39,40 +39,40 @@ private:
         Caller caller;
         EventSink* sink = nullptr;
     };
-    using Method = asio::awaitable<Result<Json>> (Handlers::*)(Call);
+    using Method = asio::awaitable<Result<JsonText>> (Handlers::*)(Call);
     static const std::map<std::string_view, Method>& methods();
 
-    asio::awaitable<Result<Json>> start(Call call);
-    asio::awaitable<Result<Json>> list(Call call);
-    asio::awaitable<Result<Json>> get(Call call);
-    asio::awaitable<Result<Json>> kill(Call call);
-    asio::awaitable<Result<Json>> wait(Call call);
-    asio::awaitable<Result<Json>> logs(Call call);
-    asio::awaitable<Result<Json>> attach(Call call);
-    asio::awaitable<Result<Json>> send(Call call);
-    asio::awaitable<Result<Json>> acquire(Call call);
-    asio::awaitable<Result<Json>> release(Call call);
-    asio::awaitable<Result<Json>> signal(Call call);
-    asio::awaitable<Result<Json>> exec(Call call);
-    asio::awaitable<Result<Json>> forward_add(Call call);
-    asio::awaitable<Result<Json>> forward_list(Call call);
-    asio::awaitable<Result<Json>> forward_remove(Call call);
-    asio::awaitable<Result<Json>> stats(Call call);
-    asio::awaitable<Result<Json>> subscribe(Call call);
-    asio::awaitable<Result<Json>> unsubscribe(Call call);
-    asio::awaitable<Result<Json>> answer(Call call);
-    asio::awaitable<Result<Json>> askpass(Call call);
-    asio::awaitable<Result<Json>> connect(Call call);
-    asio::awaitable<Result<Json>> disconnect(Call call);
-    asio::awaitable<Result<Json>> check(Call call);
-    asio::awaitable<Result<Json>> contexts(Call call);
+    asio::awaitable<Result<JsonText>> start(Call call);
+    asio::awaitable<Result<JsonText>> list(Call call);
+    asio::awaitable<Result<JsonText>> get(Call call);
+    asio::awaitable<Result<JsonText>> kill(Call call);
+    asio::awaitable<Result<JsonText>> wait(Call call);
+    asio::awaitable<Result<JsonText>> logs(Call call);
+    asio::awaitable<Result<JsonText>> attach(Call call);
+    asio::awaitable<Result<JsonText>> send(Call call);
+    asio::awaitable<Result<JsonText>> acquire(Call call);
+    asio::awaitable<Result<JsonText>> release(Call call);
+    asio::awaitable<Result<JsonText>> signal(Call call);
+    asio::awaitable<Result<JsonText>> exec(Call call);
+    asio::awaitable<Result<JsonText>> forward_add(Call call);
+    asio::awaitable<Result<JsonText>> forward_list(Call call);
+    asio::awaitable<Result<JsonText>> forward_remove(Call call);
+    asio::awaitable<Result<JsonText>> stats(Call call);
+    asio::awaitable<Result<JsonText>> subscribe(Call call);
+    asio::awaitable<Result<JsonText>> unsubscribe(Call call);
+    asio::awaitable<Result<JsonText>> answer(Call call);
+    asio::awaitable<Result<JsonText>> askpass(Call call);
+    asio::awaitable<Result<JsonText>> connect(Call call);
+    asio::awaitable<Result<JsonText>> disconnect(Call call);
+    asio::awaitable<Result<JsonText>> check(Call call);
+    asio::awaitable<Result<JsonText>> contexts(Call call);
     void forget_if_new(Sessions::Found found);
     asio::awaitable<std::optional<api::Server>> find_server(std::optional<std::string> ctx, Instant deadline);
-    asio::awaitable<Result<Json>> ping(Call call);
-    asio::awaitable<Result<Json>> version(Call call);
-    asio::awaitable<Result<Json>> reload(Call call);
-    asio::awaitable<Result<Json>> shutdown(Call call);
-    asio::awaitable<Result<Json>> discover(Call call);
+    asio::awaitable<Result<JsonText>> ping(Call call);
+    asio::awaitable<Result<JsonText>> version(Call call);
+    asio::awaitable<Result<JsonText>> reload(Call call);
+    asio::awaitable<Result<JsonText>> shutdown(Call call);
+    asio::awaitable<Result<JsonText>> discover(Call call);
 
     Clock& clock_;
     const Config& config_;

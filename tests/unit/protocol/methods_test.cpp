@@ -192,9 +192,24 @@ void expect_round_trip(const T& value) {
     const Json json = write(value);
     const Result<Json> parsed = parse_json(dump_json(json));
     ASSERT_TRUE(parsed.ok());
+    const std::string text = write_text(value).text;
+    EXPECT_EQ(text.find('\n'), std::string::npos);
+    const Result<Json> from_text = parse_json(text);
+    ASSERT_TRUE(from_text.ok()) << from_text.error().message << text;
+    EXPECT_EQ(*from_text, *parsed);
     const Result<T> back = read<T>(*parsed);
     ASSERT_TRUE(back.ok()) << back.error().message;
     EXPECT_EQ(write(*back), json);
+}
+
+TEST(Methods, TextIsWhatTheTreeWouldBe) {
+    for (const std::string text :
+         {"", " ~", "\"", "\\", "a\tb\n", "\x1f", "\x7f", "\xc3\xbc", "\xe2\x80\xa8", "\xff", "a\xc3"}) {
+        StatsResult stats;
+        stats.daemon.config = text;
+        stats.connection_stats = {{text, std::numeric_limits<int>::min()}, {text + 'z', 0}};
+        EXPECT_EQ(parse_json(write_text(stats).text).value(), parse_json(dump_json(write(stats))).value()) << text;
+    }
 }
 
 TEST(Methods, WhatIsWrittenIsReadBack) {
@@ -202,6 +217,8 @@ TEST(Methods, WhatIsWrittenIsReadBack) {
     expect_round_trip(StartResult{});
     expect_round_trip(ListResult{.sessions = {sample_session(), sample_session()}});
     expect_round_trip(SessionResult{.session = sample_session()});
+    expect_round_trip(StatsResult{});
+    expect_round_trip(Empty{});
     expect_round_trip(KillResult{.session = sample_session(), .pending = true});
     expect_round_trip(ConnectResult{.connection = sample_connection(), .reused = true});
     expect_round_trip(ConnectionResult{.connection = sample_connection()});
