@@ -41,9 +41,10 @@ constexpr std::chrono::seconds kSeekDeadline(3);
 constexpr char kEscape = '~';
 
 volatile sig_atomic_t window_changed = 0;
+volatile sig_atomic_t continued = 0;
 
-void on_window_change(int /*signal*/) {
-    window_changed = 1;
+void on_signal(int signal) {
+    (signal == SIGCONT ? continued : window_changed) = 1;
 }
 
 std::string variable(const char* name) {
@@ -74,9 +75,10 @@ bool may_pass(const CallError& failure) {
 Attachment::Attachment(const GlobalOptions& global, std::string session, Typing typing)
     : global_(global), session_(std::move(session)), typing_(typing), deadline_(deadline_of(global)) {
     struct sigaction action {};
-    action.sa_handler = on_window_change;
+    action.sa_handler = on_signal;
     ::sigemptyset(&action.sa_mask);
     ::sigaction(SIGWINCH, &action, nullptr);
+    ::sigaction(SIGCONT, &action, nullptr);
 }
 
 void Attachment::use(RpcClient client) {
@@ -176,8 +178,8 @@ AttachEnd Attachment::run() {
         deadline_.reset();
         Left left = Left::Exited;
         {
-            const RawMode raw;
-            left = stay_on(*opened);
+            RawMode raw;
+            left = stay_on(*opened, raw);
         }
         if (auto end = end_of(*opened, left)) {
             let_go();
@@ -190,7 +192,7 @@ AttachEnd Attachment::run() {
     }
 }
 
-Attachment::Left Attachment::stay_on(MuxSession& session) {
+Attachment::Left Attachment::stay_on(MuxSession& session, RawMode& raw) {
     const Instant began = std::chrono::steady_clock::now();
     const HeldSignals signals;
     // What came along with the last answer makes nothing readable.
@@ -214,6 +216,12 @@ Attachment::Left Attachment::stay_on(MuxSession& session) {
         }
         if (interrupted()) {
             return Left::Interrupted;
+        }
+        if (continued != 0) {
+            // The shell that it was stopped to had the terminal meanwhile.
+            continued = 0;
+            raw.enter();
+            window_changed = 1;
         }
         if (window_changed != 0) {
             window_changed = 0;

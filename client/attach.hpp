@@ -10,6 +10,8 @@
 
 namespace cmssh::client {
 
+class RawMode;
+
 enum class Typing { Arrives, IsIgnored };
 
 // How it came to an end, and what nobody has been told yet.
@@ -20,7 +22,7 @@ struct AttachEnd {
     std::optional<CallError> failure = {};   // there was no way to it, or back to it; Cancelled: Ctrl-C
 };
 
-// One for each process: it catches SIGWINCH.
+// One for each process: it catches SIGWINCH and SIGCONT.
 class Attachment {
 public:
     // session: any word that names it. global outlives it.
@@ -40,7 +42,7 @@ private:
     [[nodiscard]] std::optional<CallError> reach_daemon();
     // nullopt: the way to the session is known, with a lease on it.
     [[nodiscard]] std::optional<CallError> ask_way();
-    [[nodiscard]] Left stay_on(MuxSession& session);
+    [[nodiscard]] Left stay_on(MuxSession& session, RawMode& raw);
     void seek_daemon();
     // nullopt: the connection was lost.
     [[nodiscard]] std::optional<AttachEnd> end_of(const MuxSession& session, Left left);

@@ -5,13 +5,13 @@
 
 namespace cmssh::client {
 
-// While it lives, SIGINT, SIGTERM and SIGWINCH come only where ppoll() lets them in.
+// While it lives, SIGINT, SIGTERM, SIGWINCH and SIGCONT come only where ppoll() lets them in.
 class HeldSignals {
 public:
     HeldSignals() {
         sigset_t held;
         ::sigemptyset(&held);
-        for (const int signal : {SIGINT, SIGTERM, SIGWINCH}) {
+        for (const int signal : {SIGINT, SIGTERM, SIGWINCH, SIGCONT}) {
             ::sigaddset(&held, signal);
         }
         ::sigprocmask(SIG_BLOCK, &held, &before_);

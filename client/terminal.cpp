@@ -106,7 +106,11 @@ RawMode::RawMode() {
         return;
     }
     before_ = *now;
-    termios raw = *now;
+    enter();
+}
+
+void RawMode::enter() {
+    termios raw = before_;
     // As OpenSSH 9.2 sshtty.c enter_raw_mode().
     raw.c_iflag |= IGNPAR;
     raw.c_iflag &= ~static_cast<tcflag_t>(ISTRIP | INLCR | IGNCR | ICRNL | IXON | IXANY | IXOFF | IUCLC);

@@ -19,6 +19,8 @@ class RawMode {
 public:
     RawMode();
     ~RawMode();
+    // Once more, after a shell has had the terminal.
+    void enter();
     RawMode(const RawMode&) = delete;
     RawMode& operator=(const RawMode&) = delete;
 

@@ -168,6 +168,20 @@ TEST_F(Attach, ComesBackWhenTheServerCanBeReachedAgain) {
     EXPECT_TRUE(answers(terminal, "back"));
 }
 
+TEST_F(Attach, HasTheTerminalAgainWhenItIsContinued) {
+    start();
+    Terminal terminal(attach({"it"}), environment());
+    ASSERT_TRUE(terminal.prints("ready"));
+    ASSERT_TRUE(wait_until([&] { return is_raw(terminal); }));
+    for (const pid_t pid : children_of(terminal.pid())) {
+        ASSERT_EQ(::kill(pid, SIGSTOP), 0);
+        terminal.set_modes(terminal.first_modes());
+        ASSERT_EQ(::kill(pid, SIGCONT), 0);
+    }
+    EXPECT_TRUE(wait_until([&] { return is_raw(terminal); }));
+    EXPECT_TRUE(answers(terminal, "after it was continued"));
+}
+
 TEST_F(Attach, OutlivesTheDaemon) {
     start();
     // The next daemon is for the test to start.

@@ -121,4 +121,8 @@ termios Terminal::modes() const {
     return modes;
 }
 
+void Terminal::set_modes(const termios& modes) const {
+    checked(::tcsetattr(line_.get(), TCSANOW, &modes), "tcsetattr");
+}
+
 }  // namespace cmssh::test

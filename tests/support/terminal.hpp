@@ -28,6 +28,8 @@ public:
     // Of the command.
     [[nodiscard]] pid_t pid() const;
     [[nodiscard]] termios modes() const;
+    // As a shell does that has it for a while.
+    void set_modes(const termios& modes) const;
     // Before the command had it.
     [[nodiscard]] const termios& first_modes() const { return first_modes_; }
 
