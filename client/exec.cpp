@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <vector>
 
 #include "client/call.hpp"
 #include "client/given_context.hpp"
@@ -105,12 +106,13 @@ private:
     // Polls once. An exit code where that is all.
     std::optional<int> wait_once(const Signals& signals, std::optional<Instant> deadline);
     std::optional<int> take_signal(int signal);
-    void forward(int signal);
+    bool forward(int signal);
     int ended();
 
     RpcClient client_;
     api::AcquireResult lease_;
     MuxSession session_;
+    std::vector<MuxSession> signalling_;  // closed, they might not come to it
     bool terminal_;
     std::optional<RawMode> raw_;  // while the command has the terminal
     bool daemon_lost_ = false;
@@ -121,7 +123,7 @@ private:
 int Execution::run(std::optional<Instant> deadline) {
     const Signals signals;
     if (interrupted()) {
-        forward(SIGINT);
+        (void)forward(SIGINT);
     }
     for (;;) {
         if (const auto code = wait_once(signals, deadline)) {
@@ -136,7 +138,7 @@ int Execution::run(std::optional<Instant> deadline) {
         std::fputs("cmctl: exec: not done in time\n", stderr);
         out_of_time_ = true;
         deadline = std::chrono::steady_clock::now() + kEndDeadline;
-        forward(SIGTERM);
+        (void)forward(SIGTERM);
     }
 }
 
@@ -181,16 +183,33 @@ std::optional<int> Execution::take_signal(int signal) {
         return std::nullopt;
     }
     // What has a terminal is hung up on when the session closes.
-    if (terminal_ || daemon_lost_ || (signal == SIGINT && forwarded_ == SIGINT)) {
+    if (terminal_ || (signal == SIGINT && forwarded_ == SIGINT)) {
         return kSignalled + signal;
     }
-    forward(signal);
+    if (!forward(signal)) {
+        std::fprintf(stderr, "cmctl: exec: left the command on %s\n", printable(lease_.connection.server.key).c_str());
+        return kSignalled + signal;
+    }
     return std::nullopt;
 }
 
-void Execution::forward(int signal) {
-    client_.notify("signal", {{"lease", lease_.lease}, {"signal", signal_name(signal)}});
+// false: nobody takes it.
+bool Execution::forward(int signal) {
     forwarded_ = signal;
+    if (!daemon_lost_) {
+        client_.notify("signal", {{"lease", lease_.lease}, {"signal", signal_name(signal)}});
+        return true;
+    }
+    // The next daemon knows nothing of this lease; the master serves us on.
+    const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    mux::NewSession request;
+    request.command = for_any_shell(signal_exec_script(lease_.lease, signal));
+    auto signalling = MuxSession::open(lease_.control_path, request, {null.get(), null.get(), null.get()},
+                                       std::chrono::steady_clock::now() + kAliveDeadline);
+    if (signalling) {
+        signalling_.push_back(std::move(*signalling));
+    }
+    return signalling.ok();
 }
 
 int Execution::ended() {

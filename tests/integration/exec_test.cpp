@@ -231,6 +231,24 @@ TEST(ExecSignal, EndsTheRemoteProgram) {
     }
 }
 
+TEST(ExecSignal, EndsTheRemoteProgramOverARestartOfTheDaemonToo) {
+    World world;
+    for (const bool again : {false, true}) {
+        const auto running = exec_aside(world, kSleeper);
+        const pid_t pid = remote_pid(*running);
+        world.daemon.crash();
+        if (again) {
+            world.start_daemon();
+        }
+        running->send_signal(SIGINT);
+        EXPECT_EQ(running->wait(), exited(128 + SIGINT));
+        EXPECT_FALSE(alive(pid));
+        if (!again) {
+            world.start_daemon();
+        }
+    }
+}
+
 TEST(ExecSignal, IsTheProgramsToHandle) {
     World world;
     const auto running = exec_aside(world, {"sh", "-c", "trap 'exit 5' INT; echo $$; sleep 1000; exit 6"});
