@@ -41,7 +41,10 @@ std::uint64_t local_copy_size(const std::string& path) {
 
 bool remote_copy_is_big(RpcClient& client, const std::string& ctx, const std::vector<CpOperand>& sources,
                         std::optional<Instant> deadline) {
-    Json command = {"sh", "-c", "cd && exec du -skc -- \"$@\"", "sh"};
+    // As scp finds them: patterns are expanded (of $@ without quotes, and with no IFS, nothing but that), links
+    // followed.
+    // --apparent-size is GNU's.
+    Json command = {"sh", "-c", "cd && IFS= && { du -skLc --apparent-size -- $@ || du -skLc -- $@; }", "sh"};
     for (const CpOperand& source : sources) {
         const bool at_home = source.path.starts_with("~/");
         const std::string path = at_home ? source.path.substr(2) : source.path;

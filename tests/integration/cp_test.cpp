@@ -88,10 +88,11 @@ TEST(Cp, LogsInOnceMoreForWhatIsBig) {
     const std::string bytes = noise(33 * 1024 * 1024);
     make_dirs(world.dir / "tree");
     write_file(world.dir / "tree/big", bytes);
-    const std::vector<Words> lines = {{world.dir / "tree/big", "server-1:"},
-                                      {world.dir / "tree", "server-1:"},
-                                      {"server-1:big", world.dir / "back"},
-                                      {"server-1:~/tree", world.dir / "back-tree"}};
+    ASSERT_EQ(::symlink("tree/big", (world.sshd.home(1) + "/link").c_str()), 0);
+    const std::vector<Words> lines = {
+        {world.dir / "tree/big", "server-1:"}, {world.dir / "tree", "server-1:"},
+        {"server-1:big", world.dir / "back"},  {"server-1:~/tree", world.dir / "back-tree"},
+        {"server-1:bi*", world.dir / "back"},  {"server-1:link", world.dir / "back"}};
     int logins = 1;
     for (const Words& line : lines) {
         const auto copied = cp(world, line);
