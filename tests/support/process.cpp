@@ -311,6 +311,15 @@ void begin_test() {
     (void)guarded;
 }
 
+void reap_orphans() {
+    for (const pid_t pid : all_pids()) {
+        const auto stat = stat_of(pid);
+        if (stat && stat->parent == ::getpid() && stat->state == 'Z' && !owned_pids().contains(pid)) {
+            ::waitpid(pid, nullptr, WNOHANG);
+        }
+    }
+}
+
 void kill_strays() {
     end_all(owned_pids());
 }

@@ -74,6 +74,8 @@ Finished run(const Words& argv, const SpawnOptions& options = {}, Deadline deadl
 // process tree. A thread ends everything when the tests are interrupted, or one of them takes longer than a test ever
 // does.
 void begin_test();
+// Collects those that have ended of the orphans that became ours.
+void reap_orphans();
 // Ends with SIGKILL every descendant that no Process owns, and what that one started.
 void kill_strays();
 
