@@ -368,6 +368,27 @@ TEST(Forward, KeepsWhatGoesThroughTheOldMasterUntilItEnds) {
     EXPECT_TRUE(wait_until([&] { return world.connection(world.key("127.0.0.1")).at("leases") == 1; }));
 }
 
+// It is open again in the next one: "there is no such forward" would not be true. Found by the soak.
+TEST(Forward, IsNotDeniedByADaemonThatStops) {
+    World world(servers(2));
+    const Listener target;
+    const int port = free_port();
+    const Json forward = add(world, "local", std::to_string(port), target.target());
+    add(world, "local", std::to_string(free_port()), target.target(), {{"ctx", "server-2"}});
+    // Its master does not answer, and so keeps the daemon for a second.
+    const pid_t silent = world.connection(world.key("127.0.0.2")).at("master_pid");
+    ASSERT_EQ(::kill(silent, SIGSTOP), 0);
+    ASSERT_EQ(::kill(world.daemon.pid(), SIGTERM), 0);
+    ASSERT_TRUE(wait_until([&] { return forwards(world).size() == 1; }));
+    const Json error = world.rpc().refusal("forward.remove", {{"forward", forward.at("id")}});
+    EXPECT_EQ(error.at("data").at("kind"), "shutting_down") << error;
+    ASSERT_EQ(::kill(silent, SIGCONT), 0);
+    ASSERT_TRUE(wait_until([&] { return !world.daemon.running(); }));
+    world.start_daemon();
+    world.rpc().call("forward.remove", {{"forward", forward.at("id")}});
+    EXPECT_EQ(forwards(world).size(), 1U);
+}
+
 TEST(Forward, GoesToTheServerOfItsSession) {
     World world(servers(2));
     const std::string id = world.start_id("server-2", kLong);
