@@ -13,10 +13,10 @@
 namespace cmssh::client {
 namespace {
 
-// Read alike by every shell.
+// Read alike by every shell; zsh takes what follows a = at the beginning for a command to look up.
 bool plain(const std::string& word) {
     constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@,+-=";
-    return !word.empty() && word.find_first_not_of(kPlain) == std::string::npos;
+    return !word.empty() && word.front() != '=' && word.find_first_not_of(kPlain) == std::string::npos;
 }
 
 std::string remote_line(std::vector<std::string> words, const std::optional<std::string>& typed_host) {

@@ -74,7 +74,8 @@ void fit(std::vector<std::size_t>& widths, std::size_t width) {
 
 bool plain_word(const std::string& word) {
     constexpr std::string_view kPlain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789%+,-./:=@_^";
-    return !word.empty() && word.find_first_not_of(kPlain) == std::string::npos;
+    // zsh takes what follows a = for a command to look up.
+    return !word.empty() && word.front() != '=' && word.find_first_not_of(kPlain) == std::string::npos;
 }
 
 }  // namespace
