@@ -80,7 +80,7 @@ std::optional<std::variant<RpcClient, CallError>> RpcClient::connect_running(con
     using Outcome = std::variant<RpcClient, CallError>;
     sockaddr_un address{};
     if (path.size() >= sizeof(address.sun_path)) {
-        return Outcome(no_daemon(path + " is too long for a socket", "give a shorter --socket"));
+        return Outcome(no_daemon(printable(path) + " is too long for a socket", "give a shorter --socket"));
     }
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
@@ -99,12 +99,12 @@ std::optional<std::variant<RpcClient, CallError>> RpcClient::connect_running(con
         if (errno == EINTR && interrupted()) {
             return Outcome(interrupted_call());
         }
-        return Outcome(no_daemon(path + ": " + std::strerror(errno), "cmctl daemon status"));
+        return Outcome(no_daemon(printable(path) + ": " + std::strerror(errno), "cmctl daemon status"));
     }
     ucred peer{};
     socklen_t size = sizeof(peer);
     if (::getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid != ::geteuid()) {
-        return Outcome(no_daemon(path + " is served by uid " + std::to_string(peer.uid) + ", not by you",
+        return Outcome(no_daemon(printable(path) + " is served by uid " + std::to_string(peer.uid) + ", not by you",
                                  "set XDG_RUNTIME_DIR or --socket to a place of your own"));
     }
     return Outcome(RpcClient(std::move(fd)));
@@ -165,7 +165,7 @@ std::variant<RpcClient, CallError> RpcClient::connect(const GlobalOptions& globa
         return std::move(*running);
     }
     if (global.no_spawn) {
-        return no_daemon("no daemon listens on " + path, "cmctl daemon start");
+        return no_daemon("no daemon listens on " + printable(path), "cmctl daemon start");
     }
     const Instant until = std::chrono::steady_clock::now() + kEndingDaemon;
     SpawnOutcome spawned;
@@ -181,10 +181,10 @@ std::variant<RpcClient, CallError> RpcClient::connect(const GlobalOptions& globa
              ::poll(nullptr, 0, kEndingDaemonPauseMilliseconds) == 0);
     if (spawned.another_serves) {
         const auto real = socket_of_daemon();
-        return no_daemon("your daemon serves on " + real.value_or("another socket") + ", not on " + path,
+        return no_daemon("your daemon serves on " + real.value_or("another socket") + ", not on " + printable(path),
                          real ? "cmctl --socket " + *real + " daemon stop, or use that one" : "use that one");
     }
-    return no_daemon("the daemon was started and does not listen on " + path, "cmctl daemon status");
+    return no_daemon("the daemon was started and does not listen on " + printable(path), "cmctl daemon status");
 }
 
 // nullopt: ready. Otherwise why not.

@@ -28,6 +28,7 @@ namespace {
 constexpr auto kStartDeadline = std::chrono::seconds(10);
 constexpr auto kSystemdDeadline = std::chrono::seconds(5);
 constexpr int kReadyFd = 3;
+constexpr const char* kLogName = "cmsshd.log";
 constexpr int kExitUsage = 2;
 constexpr int kExitAnotherServes = 3;
 constexpr off_t kShownLog = 4096;
@@ -104,11 +105,21 @@ void make_dirs(const std::string& path) {
     (void)::mkdir(path.c_str(), 0700);
 }
 
-// On a read-only or full disk the daemon goes on from memory, and so does its log. errno where there is none.
-UniqueFd open_log(const std::string& path) {
-    UniqueFd log(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!log && (errno == EROFS || errno == ENOSPC || errno == EDQUOT)) {
-        log.reset(::memfd_create("cmsshd.log", MFD_CLOEXEC));
+// On a read-only or full disk the daemon goes on from memory, and so does its log. In a directory that is not ours
+// alone nothing is made either: the daemon itself says why it does not start there. errno where there is none.
+UniqueFd open_log(const std::string& dir) {
+    UniqueFd log;
+    const UniqueFd parent(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+    bool foreign = !parent && (errno == ELOOP || errno == ENOTDIR);
+    if (parent) {
+        struct stat status {};
+        foreign = ::fstat(parent.get(), &status) != 0 || status.st_uid != ::geteuid() || (status.st_mode & 077U) != 0;
+        if (!foreign) {
+            log.reset(::openat(parent.get(), kLogName, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+        }
+    }
+    if (!log && (foreign || errno == EROFS || errno == ENOSPC || errno == EDQUOT)) {
+        log.reset(::memfd_create(kLogName, MFD_CLOEXEC));
     }
     return log;
 }
@@ -228,8 +239,8 @@ SpawnOutcome spawn_daemon(const GlobalOptions& global, std::optional<Instant> ca
     }
     const std::string dir = state_dir(environment);
     make_dirs(dir);
-    const std::string log_path = dir + "/cmsshd.log";
-    const UniqueFd log = open_log(log_path);
+    const std::string log_path = dir + '/' + kLogName;
+    const UniqueFd log = open_log(dir);
     if (!log) {
         return not_started(log_path + ": " + std::strerror(errno), "set XDG_STATE_HOME to a directory of your own");
     }

@@ -1,5 +1,6 @@
 #include "daemon/rpc/client_session.hpp"
 
+#include <asio/post.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/use_awaitable.hpp>
 
@@ -78,6 +79,8 @@ asio::awaitable<void> ClientSession::read_loop() {
         if (*text) {
             ++in_flight_;
             tasks_.spawn("client", serve(parse_message(**text)));
+            // Others have their turn between any two of its requests, however many came at once.
+            co_await asio::post(socket_.get_executor(), asio::use_awaitable);
             while (!gone_ && (in_flight_ >= kMaxInFlight || outgoing_.size() > kMaxOutgoing)) {
                 co_await changed_.wait();
             }
