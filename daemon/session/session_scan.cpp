@@ -18,6 +18,10 @@ constexpr Duration kCaptureDeadline = std::chrono::minutes(1);
 // tmux collects a dead pane's status a moment after it says that the pane is dead.
 constexpr Duration kStatusPause = std::chrono::milliseconds(20);
 constexpr Duration kLongestStatusPause = std::chrono::seconds(2);
+// Far more than a person has on one server. Each becomes a session here, at the word of the server alone.
+constexpr std::size_t kMostPanes = 10'000;
+// Of them, so many at a time: other servers' calls come in between.
+constexpr std::size_t kActionsAtOnce = 64;
 
 KnownSession known_session(const SessionRecord& record) {
     KnownSession session;
@@ -121,6 +125,11 @@ asio::awaitable<void> Sessions::run_scan(ConnectionUse used) {
             log_debug(connection.key_text(), "sessions were not listed: " + reply.error().message);
             continue;
         }
+        if (reply->size() > kMostPanes) {
+            log_warn(connection.key_text(), "the server's tmux claims " + std::to_string(reply->size()) +
+                                                " panes of ours, which is not believed: no session is found there");
+            continue;
+        }
         listing.panes = tmux::parse_panes(*reply);
         auto known = known_on(connection);
         for (auto& session : known) {
@@ -144,7 +153,11 @@ asio::awaitable<void> Sessions::run_scan(ConnectionUse used) {
 
 asio::awaitable<bool> Sessions::carry_out(Connection& connection, std::vector<Action> actions) {
     bool all_told = true;
+    std::size_t carried_out = 0;
     for (const auto& action : actions) {
+        if (++carried_out % kActionsAtOnce == 0) {
+            co_await stop_.wait_until(clock_.now());
+        }
         if (std::holds_alternative<AwaitStatus>(action)) {
             all_told = false;
         } else if (const auto* unknown = std::get_if<Adopt>(&action)) {

@@ -153,15 +153,16 @@ asio::awaitable<Result<void>> TmuxChannel::read_greeting(std::string token) {
         if (bytes.empty()) {
             co_return channel_closed(diagnostics_);
         }
+        // The last piece may hold the control stream's first one.
+        if (text.size() > kMaxGreeting) {
+            co_return Error{.kind = ErrorKind::TmuxFailed,
+                            .message = "the server's login shell prints without end",
+                            .hint = "look at the server user's shell start-up files"};
+        }
         text += bytes;
         // Whatever the rc files print stands before the token.
         const auto first = text.starts_with(token) ? 0 : text.find('\n' + token);
         if (first == std::string::npos) {
-            if (text.size() > kMaxGreeting) {
-                co_return Error{.kind = ErrorKind::TmuxFailed,
-                                .message = "the server's login shell prints without end",
-                                .hint = "look at the server user's shell start-up files"};
-            }
             continue;
         }
         std::string_view rest = std::string_view(text).substr(text.starts_with(token) ? 0 : first + 1);
@@ -236,10 +237,14 @@ asio::awaitable<void> TmuxChannel::read_errors() {
         if (bytes.empty()) {
             co_return;
         }
-        diagnostics_ += bytes;
-        if (diagnostics_.size() > kKeptDiagnostics) {
-            diagnostics_.erase(0, diagnostics_.size() - kKeptDiagnostics);
-        }
+        keep_diagnostics(bytes);
+    }
+}
+
+void TmuxChannel::keep_diagnostics(std::string_view text) {
+    diagnostics_ += text;
+    if (diagnostics_.size() > kKeptDiagnostics) {
+        diagnostics_.erase(0, diagnostics_.size() - kKeptDiagnostics);
     }
 }
 
@@ -257,7 +262,7 @@ void TmuxChannel::handle(std::string_view bytes) {
         }
         const auto& notification = std::get<tmux::Notification>(event);
         if (notification.name == "exit") {
-            diagnostics_ += notification.rest;
+            keep_diagnostics(notification.rest);
         } else if (listener_.on_notification) {
             listener_.on_notification(notification);
         }

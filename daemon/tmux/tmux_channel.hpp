@@ -88,6 +88,7 @@ private:
     asio::awaitable<void> read_replies();
     asio::awaitable<void> read_errors();
     asio::awaitable<void> write_queue();
+    void keep_diagnostics(std::string_view text);
     void handle(std::string_view bytes);
     void handle_block(tmux::Block block);
     void send(std::string_view bytes);
