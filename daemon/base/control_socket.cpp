@@ -43,7 +43,9 @@ ControlSocket open_control_socket(const std::string& path) {
     std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
     UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!fd) {
-        return refused(std::string("socket: ") + std::strerror(errno));
+        found.state = ControlSocketState::Unknown;
+        found.failure = errno;
+        return found;
     }
     if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
         switch (errno) {

@@ -16,6 +16,7 @@ enum class ControlSocketState {
     Live,     // connected
     Busy,     // the listener's backlog is full: a stopped master
     Refused,  // of another uid, or no socket at all: not to be touched
+    Unknown,  // we have no descriptor to connect with
 };
 
 struct ControlSocket {
@@ -23,6 +24,7 @@ struct ControlSocket {
     UniqueFd fd;        // where Live
     pid_t creator = 0;  // SO_PEERCRED: who made the socket. For a master that is its dead parent from before ssh's fork
     std::string problem;  // where Refused
+    int failure = 0;      // errno, where Unknown
 };
 
 // Connects without waiting. Not one byte goes to a socket whose file or listener is another uid's.

@@ -16,7 +16,6 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -24,6 +23,7 @@
 
 #include "daemon/base/event.hpp"
 #include "daemon/base/log.hpp"
+#include "daemon/base/os_error.hpp"
 #include "daemon/base/timeout.hpp"
 
 namespace cmssh {
@@ -188,10 +188,11 @@ Result<std::unique_ptr<ChildProcess>> PosixSpawner::spawn(SpawnRequest request) 
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     if (failure != 0) {
-        return Error{
-            .kind = ErrorKind::Internal,
-            .message = "cannot start " + request.argv[0] + ": " + std::strerror(failure),
-            .hint = failure == ENOENT ? "install " + request.argv[0] + " or set ssh.program in the config" : ""};
+        Error error = os_error("cannot start " + request.argv[0], failure);
+        if (failure == ENOENT) {
+            error.hint = "install " + request.argv[0] + " or set ssh.program in the config";
+        }
+        return error;
     }
     std::unique_ptr<ChildProcess> child = std::make_unique<PosixChild>(pid, clock_, reaper_->children, reaper_);
     return child;
@@ -225,12 +226,12 @@ asio::awaitable<Result<CapturedOutput>> run_captured(asio::any_io_executor execu
     std::array<int, 2> out{};
     std::array<int, 2> err{};
     if (::pipe2(out.data(), O_CLOEXEC) != 0) {
-        co_return Error{.kind = ErrorKind::Internal, .message = std::string("pipe: ") + std::strerror(errno)};
+        co_return os_error("pipe", errno);
     }
     UniqueFd out_read(out[0]);
     UniqueFd out_write(out[1]);
     if (::pipe2(err.data(), O_CLOEXEC) != 0) {
-        co_return Error{.kind = ErrorKind::Internal, .message = std::string("pipe: ") + std::strerror(errno)};
+        co_return os_error("pipe", errno);
     }
     UniqueFd err_read(err[0]);
     UniqueFd err_write(err[1]);

@@ -83,7 +83,7 @@ asio::awaitable<Result<std::optional<Duration>>> Connection::probe_path(bool tho
         co_return std::optional<Duration>();
     }
     const auto output = co_await run("exec true", deadline);
-    if (!output && output.error().kind != ErrorKind::ChannelRefused) {
+    if (!output && output.error().kind != ErrorKind::ChannelRefused && output.error().kind != ErrorKind::Limit) {
         co_return output.error();
     }
     co_return std::optional<Duration>();

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "daemon/base/control_socket.hpp"
+#include "daemon/base/os_error.hpp"
 #include "daemon/base/unique_fd.hpp"
 #include "protocol/names.hpp"
 
@@ -62,6 +63,8 @@ Result<void> probe_path(const std::string& path) {
         case ControlSocketState::Stale:
             ::unlink(path.c_str());
             break;
+        case ControlSocketState::Unknown:
+            return os_error("socket", socket.failure);
         case ControlSocketState::Live:
         case ControlSocketState::Busy:
         case ControlSocketState::Refused:

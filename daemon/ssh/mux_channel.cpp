@@ -8,14 +8,17 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
+#include "daemon/base/os_error.hpp"
 #include "daemon/base/read_available.hpp"
 
 namespace cmssh {
 asio::awaitable<Result<std::unique_ptr<Channel>>> MuxChannel::open(asio::any_io_executor executor,
                                                                    std::string control_path, std::string command) {
     auto socket = open_control_socket(control_path);
+    if (socket.state == ControlSocketState::Unknown) {
+        co_return os_error("socket", socket.failure);
+    }
     if (socket.state != ControlSocketState::Live) {
         co_return Error{.kind = ErrorKind::MasterLost,
                         .message = "the ssh master does not listen on its control socket"};
@@ -23,12 +26,12 @@ asio::awaitable<Result<std::unique_ptr<Channel>>> MuxChannel::open(asio::any_io_
     std::array<int, 2> stream{-1, -1};
     std::array<int, 2> errors{-1, -1};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream.data()) != 0) {
-        co_return Error{.kind = ErrorKind::Limit, .message = std::string("socketpair: ") + std::strerror(errno)};
+        co_return os_error("socketpair", errno);
     }
     UniqueFd our_stream(stream[0]);
     UniqueFd its_stream(stream[1]);
     if (::pipe2(errors.data(), O_CLOEXEC) != 0) {
-        co_return Error{.kind = ErrorKind::Limit, .message = std::string("pipe: ") + std::strerror(errno)};
+        co_return os_error("pipe", errno);
     }
     UniqueFd our_errors(errors[0]);
     UniqueFd its_errors(errors[1]);

@@ -19,6 +19,7 @@ extern "C" {
 #include <iterator>
 
 #include "daemon/base/log.hpp"
+#include "daemon/base/os_error.hpp"
 #include "daemon/base/random.hpp"
 #include "daemon/base/timeout.hpp"
 #include "daemon/ssh/mux_channel.hpp"
@@ -82,6 +83,10 @@ asio::awaitable<Result<void>> OpensshMaster::check(Instant deadline) {
         if (socket.state == ControlSocketState::Busy) {
             co_return Error{.kind = ErrorKind::Timeout, .message = "the ssh master does not answer"};
         }
+        if (socket.state == ControlSocketState::Unknown) {
+            // Our trouble, not the master's: it would be replaced for it. If it dies, its pidfd says so.
+            co_return Result<void>();
+        }
         if (socket.state != ControlSocketState::Live) {
             co_return Error{.kind = ErrorKind::MasterLost, .message = "the ssh master no longer listens"};
         }
@@ -142,6 +147,9 @@ asio::awaitable<Result<OpensshMaster::ControlPtr>> OpensshMaster::open_control()
     auto socket = open_control_socket(origin_.control_path);
     if (socket.state == ControlSocketState::Busy) {
         co_return Error{.kind = ErrorKind::Timeout, .message = "the ssh master does not answer"};
+    }
+    if (socket.state == ControlSocketState::Unknown) {
+        co_return os_error("socket", socket.failure);
     }
     if (dead_ || socket.state != ControlSocketState::Live) {
         co_return Error{.kind = ErrorKind::MasterLost, .message = "the ssh master no longer listens"};
@@ -382,6 +390,8 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::adopt(const La
     switch (socket.state) {
         case ControlSocketState::Missing:
             break;
+        case ControlSocketState::Unknown:
+            co_return os_error("socket", socket.failure);
         case ControlSocketState::Stale:
             // ssh would go on without multiplexing, for ever. Only after a refused connection, never on a timeout.
             ::unlink(request.control_path.c_str());
@@ -429,6 +439,9 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::take(UniqueFd 
     }
     origin.pid = **answer;
     UniqueFd pidfd(::pidfd_open(origin.pid, 0));
+    if (!pidfd && errno != ESRCH) {
+        co_return os_error("pidfd_open", errno);
+    }
     if (!pidfd) {
         co_return Error{.kind = ErrorKind::MasterLost, .message = "the ssh master is gone"};
     }
@@ -450,7 +463,7 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
     // Standard error goes to the same file: what ssh says before it has read -E.
     UniqueFd log(::open(log_file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!log) {
-        co_return Error{.kind = ErrorKind::Internal, .message = log_file + ": " + std::strerror(errno)};
+        co_return os_error(log_file, errno);
     }
     MasterArguments arguments;
     arguments.control_path = request.control_path;

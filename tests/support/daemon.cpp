@@ -61,7 +61,8 @@ void Daemon::start(const Words& arguments) {
     spawn.environment.push_back("CMSSH_READY_FD=" + std::to_string(announced.get()));
     spawn.descriptors.push_back(announced.get());
     spawn.merge_errors = true;
-    Words argv = {CMSSH_CMSSHD};
+    Words argv = started_by_;
+    argv.emplace_back(CMSSH_CMSSHD);
     argv.insert(argv.end(), arguments.begin(), arguments.end());
     process_ = std::make_unique<Process>(argv, spawn);
     announced.reset();

@@ -22,6 +22,10 @@ public:
 
     // More of config.toml: tables other than [ssh].
     void write_config(std::string_view text);
+    // For its next start: of all its variables one more; words that go before its own on the command line, of a program
+    // that becomes it.
+    void add_environment(const std::string& variable) { environment_.push_back(variable); }
+    void start_by(Words words) { started_by_ = std::move(words); }
     // Returns when it serves. On failure: throws, with what it said.
     void start(const Words& arguments = {});
     // SIGTERM, and waits.
@@ -56,6 +60,7 @@ private:
     const TempDir& dir_;
     std::string ssh_config_;
     Words environment_;
+    Words started_by_;
     std::unique_ptr<Process> process_;
     std::string earlier_log_;
 };
