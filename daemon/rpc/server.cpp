@@ -51,7 +51,9 @@ asio::awaitable<void> RpcServer::run() {
             auto extra = co_await acceptor_.async_accept(asio::redirect_error(asio::use_awaitable, again));
             if (!again && is_own_uid(extra.native_handle())) {
                 refuse(std::move(extra),
-                       Error{.kind = ErrorKind::Limit, .message = "the daemon has no file descriptors left"});
+                       Error{.kind = ErrorKind::Limit,
+                             .message = "the daemon has no file descriptors left",
+                             .hint = "close some clients, or raise the daemon's limit of open files"});
             }
             reserve_ = open_reserve();
             co_await stop_.wait_until(clock_.now() + kAcceptPause);
