@@ -21,7 +21,8 @@ public:
         call();
         taken_.push_back(std::chrono::steady_clock::now() - begin);
     }
-    // All but one in twenty, which the machine may hold up; and none a second.
+    // All but one in twenty, which the machine may hold up; and none a second. A debug build is given three times that,
+    // a sanitizer's five times.
     void expect_below(std::chrono::milliseconds limit);
 
 private:
