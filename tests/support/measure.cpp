@@ -56,22 +56,12 @@ double processor_seconds(pid_t pid) {
 
 }  // namespace
 
-bool with_sanitizer() {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return true;
-#elif defined(__has_feature)
-    return __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-    return false;
-#endif
-}
-
 void Latencies::expect_below(milliseconds limit) {
     ASSERT_FALSE(taken_.empty());
     std::sort(taken_.begin(), taken_.end());
     const auto most = taken_[(taken_.size() - 1) * 19 / 20];
     const auto worst = taken_.back();
-    const int factor = with_sanitizer() ? 5 : kWithoutOptimisation ? 3 : 1;
+    const int factor = kSanitized ? 5 : kWithoutOptimisation ? 3 : 1;
     std::printf("%zu calls meanwhile: p95 %lld ms, worst %lld ms\n", taken_.size(),
                 static_cast<long long>(duration_cast<milliseconds>(most).count()),
                 static_cast<long long>(duration_cast<milliseconds>(worst).count()));
@@ -89,7 +79,7 @@ Usage::Usage(pid_t pid) : pid_(pid), begin_(std::chrono::steady_clock::now()) {
 void Usage::expect_memory_below(std::size_t bytes) const {
     const std::size_t more = std::max(peak_bytes(pid_), first_bytes_) - first_bytes_;
     std::printf("memory meanwhile: %zu MiB more than %zu MiB\n", more >> 20, first_bytes_ >> 20);
-    if (!with_sanitizer()) {
+    if (!kSanitized) {
         EXPECT_LT(more, bytes);
     }
 }

@@ -10,8 +10,12 @@
 
 namespace cmssh::test {
 
-// A sanitizer's build has a memory of its own, and is slower.
-[[nodiscard]] bool with_sanitizer();
+// Of a sanitizer's build neither time nor memory says much.
+#ifdef CMSSH_SANITIZED
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
 
 class Latencies {
 public:
