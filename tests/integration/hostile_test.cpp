@@ -20,6 +20,7 @@
 #include <thread>
 
 #include "tests/support/measure.hpp"
+#include "tests/support/other_user.hpp"
 #include "tests/support/terminal.hpp"
 #include "tests/support/world.hpp"
 
@@ -34,25 +35,6 @@ using ::testing::StartsWith;
 const Words kLong = {"sleep", "1000"};
 
 // ---- Other users ----
-
-constexpr uid_t kNobody = 65534;
-
-// The kernel hands out the effective uid that a process had at connect() or listen().
-class AsNobody {
-public:
-    AsNobody() {
-        if (::seteuid(kNobody) != 0) {
-            throw std::runtime_error("seteuid");
-        }
-    }
-    ~AsNobody() {
-        if (::seteuid(0) != 0) {
-            std::abort();
-        }
-    }
-    AsNobody(const AsNobody&) = delete;
-    AsNobody& operator=(const AsNobody&) = delete;
-};
 
 // A listening socket of another user that counts who comes and what they say.
 class ForeignSocket {

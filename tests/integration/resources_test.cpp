@@ -16,6 +16,7 @@
 #include <optional>
 
 #include "tests/support/measure.hpp"
+#include "tests/support/other_user.hpp"
 #include "tests/support/world.hpp"
 
 namespace cmssh::test {
@@ -128,7 +129,6 @@ TEST(Descriptors, ThatAreGivenBackBringTheConnectionBack) {
 
 // Root is refused no process, so that the daemon is somebody else's.
 TEST(Processes, ThatAreRefusedStopWhatNeedsThemOnly) {
-    constexpr uid_t kNobody = 65534;
     const Words become = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
     Words look = become;
     look.insert(look.end(), {"test", "-x", CMSSH_CMSSHD});
@@ -151,15 +151,10 @@ TEST(Processes, ThatAreRefusedStopWhatNeedsThemOnly) {
     world.daemon.start_by(become);
     world.daemon.start();
     // The daemon asks the kernel whose the connection was when it was made.
-    ASSERT_EQ(::seteuid(kNobody), 0);
-    std::unique_ptr<RpcClient> client;
-    try {
-        client = std::make_unique<RpcClient>(world.daemon.socket_path());
-    } catch (const RpcFailure& failure) {
-        ADD_FAILURE() << failure.what();
-    }
-    ASSERT_EQ(::seteuid(0), 0);
-    ASSERT_NE(client, nullptr);
+    const auto client = [&] {
+        const AsNobody nobody;
+        return std::make_unique<RpcClient>(world.daemon.socket_path());
+    }();
     const auto start = [&](const char* ctx) { return client->send("start", {{"ctx", ctx}, {"command", kLong}}); };
     ASSERT_TRUE(client->reply(start("server-1")).contains("result"));
     // Of another user's process, some root may not change it: its own user may.

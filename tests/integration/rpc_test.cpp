@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <set>
 
+#include "tests/support/other_user.hpp"
 #include "tests/support/world.hpp"
 
 namespace cmssh::test {
@@ -379,16 +380,10 @@ TEST_F(Rpc, AnotherUserIsClosedUnheard) {
         ASSERT_EQ(::chmod(path.c_str(), 0711), 0);
     }
     ASSERT_EQ(::chmod(world.daemon.socket_path().c_str(), 0666), 0);
-    constexpr uid_t kNobody = 65534;
-    ASSERT_EQ(::seteuid(kNobody), 0);
-    std::unique_ptr<RpcClient> client;
-    try {
-        client = std::make_unique<RpcClient>(world.daemon.socket_path());
-    } catch (const RpcFailure& failure) {
-        ADD_FAILURE() << failure.what();
-    }
-    ASSERT_EQ(::seteuid(0), 0);
-    ASSERT_NE(client, nullptr);
+    const auto client = [&] {
+        const AsNobody nobody;
+        return std::make_unique<RpcClient>(world.daemon.socket_path());
+    }();
     EXPECT_THROW(client->call("ping"), RpcFailure);
     expect_serving();
 }
