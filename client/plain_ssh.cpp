@@ -278,6 +278,8 @@ void tell_of_second_login(const Shareable& wanted, const Asked& asked) {
     } else if (asked.refusal->kind == ErrorKind::Timeout) {
         why = waited_for_room(asked) ? "the shared connection had no room for it within 10 s"
                                      : "the shared login was not done within 10 s";
+    } else if (asked.refusal->kind == ErrorKind::ConnectFailed && asked.phase.empty()) {
+        why = asked.refusal->message;  // no login was tried
     } else if (asked.refusal->kind == ErrorKind::AuthFailed) {
         why = "the server refused the shared login";
     }
