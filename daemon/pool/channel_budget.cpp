@@ -3,6 +3,17 @@
 #include <algorithm>
 
 namespace cmssh {
+namespace {
+
+Error no_channel_left() {
+    return {.kind = ErrorKind::Timeout,
+            .message =
+                "the server gave no channel until the deadline: what was begun before this daemon has them all, "
+                "or its MaxSessions is 1",
+            .hint = "cmctl disconnect --force ends that, or raise MaxSessions in the server's sshd_config"};
+}
+
+}  // namespace
 
 ChannelBudget::Slot& ChannelBudget::Slot::operator=(Slot&& other) noexcept {
     if (this != &other) {
@@ -93,7 +104,7 @@ asio::awaitable<void> ChannelBudget::wait(Instant until, const Patience& patienc
 
 asio::awaitable<Result<ChannelBudget::Slot>> ChannelBudget::refused(Slot slot, Patience patience) {
     const auto budget = slot.budget_;
-    const bool waits_for_leftover = budget->taken_ == 1 && budget->one_worked_;
+    const bool waits_for_leftover = budget->taken_ == 1 && budget->has_leftovers();
     if (budget->clock_.now() < patience.deadline && (slot.refusals_ < kRetries || waits_for_leftover)) {
         const Instant again = budget->clock_.now() + kFirstPause * (1 << std::min(slot.refusals_, kRetries));
         ++slot.refusals_;
@@ -103,7 +114,7 @@ asio::awaitable<Result<ChannelBudget::Slot>> ChannelBudget::refused(Slot slot, P
         co_return std::move(slot);
     }
     if (waits_for_leftover) {
-        co_return budget->timed_out();
+        co_return budget->one_worked_ ? budget->timed_out() : no_channel_left();
     }
     budget->learn(budget->open_but_one());
     const std::uint64_t ticket = slot.ticket_;
@@ -124,7 +135,7 @@ int ChannelBudget::open_but_one() const {
 
 void ChannelBudget::own_refused() {
     // Whoever holds one of those that are left gives it back, and nobody else gets it.
-    if (taken_ > 1 || (taken_ == 1 && !one_worked_)) {
+    if (taken_ > 1 || (taken_ == 1 && !has_leftovers())) {
         learn(taken_);
     }
 }

@@ -20,6 +20,8 @@ public:
     // configured: pool.max_channels, of the config that a reload changes.
     ChannelBudget(Clock& clock, const int& configured) : clock_(clock), configured_(configured), changed_(clock) {}
 
+    // Of a master that was taken over: clients of an earlier daemon may have channels of it.
+    void inherit() { inherited_ = true; }
     // Called when what is taken, queued or allowed may have changed.
     void set_on_changed(std::function<void()> listener) { on_changed_ = std::move(listener); }
 
@@ -62,7 +64,8 @@ public:
     // The server refused the slot's channel. One that has just ended may not be gone there yet, so that it is tried
     // again some times; then as many as there were is the limit, and another slot is waited for, in the place in line
     // that it had. Where it is the only one and one has worked before, something that has outlived its channel is in
-    // its place: it is tried until the deadline. Errors of take().
+    // its place, or on a master that was taken over what an earlier daemon's clients run: it is tried until the
+    // deadline. Errors of take().
     static asio::awaitable<Result<Slot>> refused(Slot slot, Patience patience);
 
     // The server seems to have refused the slot's channel to somebody who does without one now. Where it was the only
@@ -91,6 +94,8 @@ private:
     void learn(int limit);
     // What the server has allowed where it refuses one of those that are taken.
     [[nodiscard]] int open_but_one() const;
+    // The server may have room for more than what is taken, which something that is not counted here has now.
+    [[nodiscard]] bool has_leftovers() const { return one_worked_ || inherited_; }
     void tell() const {
         if (on_changed_) {
             on_changed_();
@@ -111,6 +116,7 @@ private:
     Instant learnt_until_{};
     int taken_ = 0;
     bool own_open_ = false;
+    bool inherited_ = false;
     bool one_worked_ = false;  // was given back without having been refused
     bool closed_ = false;
     struct Waiting {

@@ -214,6 +214,9 @@ void Connection::take_master(std::shared_ptr<Master> master, Login& login) {
     master_ = std::move(master);
     channels_ = new_budget();
     login.adopted = master_->adopted();
+    if (login.adopted) {
+        channels_->inherit();
+    }
     reached_ = true;
     served_ = login.adopted;
     master_since_ = services_.clock.now();

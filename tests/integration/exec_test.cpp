@@ -344,6 +344,32 @@ TEST_P(ExecChannels, AreWaitedFor) {
 
 INSTANTIATE_TEST_SUITE_P(MaxSessions, ExecChannels, testing::Values(10, 2));
 
+// Theirs is not counted by the next daemon, and is no sign of a lower limit.
+TEST(Exec, WaitsForTheChannelOfAnEarlierDaemonsClient) {
+    World world(with_config("MaxSessions 2"));
+    const auto running = exec_aside(world, kSleeper);
+    const pid_t pid = remote_pid(*running);
+    world.daemon.stop();
+    world.start_daemon();
+    ASSERT_TRUE(world.connection_becomes(world.key("127.0.0.1"), "up"));
+    const auto next = exec_aside(world, {"echo", "done"});
+    // As often as would teach a limit.
+    ASSERT_TRUE(wait_until([&] {
+        int refused = 0;
+        const std::string log = world.sshd.log();
+        for (auto at = log.find("no more sessions"); at != std::string::npos;
+             at = log.find("no more sessions", at + 1)) {
+            ++refused;
+        }
+        return refused > 6;
+    })) << next->errors();
+    EXPECT_EQ(::kill(pid, SIGTERM), 0);
+    EXPECT_EQ(running->wait(), exited(128 + SIGTERM));
+    EXPECT_EQ(next->wait(), exited(0)) << next->errors();
+    EXPECT_EQ(next->output(), "done\n");
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
 TEST(Exec, SaysWhereTheServerAllowsNoChannel) {
     World world(with_config("MaxSessions 1"));
     const Finished ran = exec(world, {"true"});

@@ -13,6 +13,7 @@ namespace cmssh {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using namespace std::chrono_literals;
 
@@ -96,6 +97,23 @@ TEST_F(ChannelBudgetTest, WaitsForALeftoverWhereOneChannelHasWorked) {
     refuse(0);
     ASSERT_TRUE(callers_[0].error);
     EXPECT_EQ(callers_[0].error->kind, ErrorKind::Timeout);
+}
+
+TEST_F(ChannelBudgetTest, WaitsForWhatAnEarlierDaemonsClientsHave) {
+    configured_ = 9;
+    budget_->inherit();
+    budget_->own_opened(true);
+    ask(0);
+    budget_->own_refused();
+    refuse_until_learnt(0);
+    EXPECT_FALSE(callers_[0].error);
+    EXPECT_THAT(holders(), ElementsAre(0)) << "to be tried again";
+    EXPECT_EQ(budget_->limit(), 9);
+    loop_.advance(1h);
+    refuse(0);
+    ASSERT_TRUE(callers_[0].error);
+    EXPECT_EQ(callers_[0].error->kind, ErrorKind::Timeout);
+    EXPECT_THAT(callers_[0].error->message, HasSubstr("before this daemon"));
 }
 
 TEST_F(ChannelBudgetTest, LearnsFromTheDaemonsOwn) {
@@ -206,7 +224,7 @@ TEST_F(ChannelBudgetTest, SaysSoWhereTheServerAllowsOnlyTheDaemonsOwn) {
     refuse_until_learnt(0);
     ASSERT_TRUE(callers_[0].error);
     EXPECT_EQ(callers_[0].error->kind, ErrorKind::ChannelRefused);
-    EXPECT_THAT(callers_[0].error->hint, ::testing::HasSubstr("MaxSessions"));
+    EXPECT_THAT(callers_[0].error->hint, HasSubstr("MaxSessions"));
     ask(1);
     ASSERT_TRUE(callers_[1].error);
     EXPECT_EQ(callers_[1].error->kind, ErrorKind::ChannelRefused);
