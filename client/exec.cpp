@@ -313,11 +313,22 @@ int exec(const GlobalOptions& global, ExecOptions options) {
     }
     Json params = acquire_params(options, terminal);
     const StreamFlags as_they_were;
+    SecondTry again;
     for (;;) {
         // Only where a person looks: standard error is the command's.
         const bool tells = !global.quiet && ::isatty(STDERR_FILENO) != 0;
         auto outcome = call_with_login<api::AcquireResult>(client, "acquire", params, deadline, tells);
         if (const auto* failure = std::get_if<CallError>(&outcome)) {
+            // Nothing has been run.
+            if (again.after(*failure, client)) {
+                auto next = RpcClient::connect(global, deadline);
+                if (const auto* unreached = std::get_if<CallError>(&next)) {
+                    return print_failure(global, *unreached);
+                }
+                client = std::move(std::get<RpcClient>(next));
+                params.erase("refused");
+                continue;
+            }
             const int code = print_failure(global, *failure);
             if (!options.ctx && failure->error.kind == ErrorKind::InvalidParams && !global.json) {
                 print_contexts_to_choose(client, deadline);

@@ -206,6 +206,20 @@ TEST(Exec, GoesOnWithoutTheDaemon) {
     world.start_daemon();
 }
 
+TEST(Exec, ThatWaitsInLineAsksTheNextDaemon) {
+    World world(servers(1), "[pool]\nmax_channels = 2\n");
+    const auto running = exec_aside(world, kSleeper);
+    const pid_t pid = remote_pid(*running);
+    const auto next = exec_aside(world, {"echo", "done"});
+    ASSERT_TRUE(wait_until([&] { return world.connection(world.key("127.0.0.1")).at("channels").at("queued") == 1; }));
+    world.daemon.crash();
+    EXPECT_EQ(next->wait(), exited(0)) << next->errors();
+    EXPECT_EQ(next->output(), "done\n");
+    EXPECT_EQ(::kill(pid, SIGTERM), 0);
+    EXPECT_EQ(running->wait(), exited(128 + SIGTERM));
+    EXPECT_EQ(world.daemon.cmctl({"daemon", "stop"}).status.code, 0);
+}
+
 TEST(Exec, ATimeoutInLineSaysWhatForItWaited) {
     World world(servers(1), "[pool]\nmax_channels = 2\n");
     const auto running = exec_aside(world, kSleeper);
