@@ -41,8 +41,7 @@ std::uint64_t local_copy_size(const std::string& path) {
 
 bool remote_copy_is_big(RpcClient& client, const std::string& ctx, const std::vector<CpOperand>& sources,
                         std::optional<Instant> deadline) {
-    // As scp finds them: patterns are expanded (of $@ without quotes, and with no IFS, nothing but that), links
-    // followed.
+    // As scp finds them: links followed, patterns expanded, which is all that happens to $@ without quotes and IFS.
     // --apparent-size is GNU's.
     Json command = {"sh", "-c", "cd && IFS= && { du -skLc --apparent-size -- $@ || du -skLc -- $@; }", "sh"};
     for (const CpOperand& source : sources) {

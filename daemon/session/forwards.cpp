@@ -528,11 +528,11 @@ api::ForwardListResult Forwards::list(const api::ForwardListParams& params) cons
 asio::awaitable<Result<api::Empty>> Forwards::remove(api::ForwardRemoveParams params) {
     const auto found = std::find_if(records_.begin(), records_.end(),
                                     [&params](const RecordPtr& record) { return record->view.id == params.forward; });
-    if (found == records_.end() && stopping_) {
-        // The next daemon has it again.
-        co_return Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
-    }
     if (found == records_.end()) {
+        if (stopping_) {
+            // The next daemon has it again.
+            co_return Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
+        }
         co_return Error{.kind = ErrorKind::InvalidParams,
                         .message = "params.forward: there is no forward " + printable(params.forward),
                         .hint = "cmctl forward list"};

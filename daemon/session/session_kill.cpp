@@ -349,11 +349,14 @@ asio::awaitable<void> Sessions::carry_out_kill(RecordPtr record) {
     registry_.put(*record, Durability::Power);
 }
 
-void Sessions::sweep_later(Connection& connection, tmux::Leftover leftover) {
-    if (leftover.pane_pid <= 1) {
-        return;
+void Sessions::keep_leftover(const std::string& server_key, tmux::Leftover leftover) {
+    if (leftover.pane_pid > 1) {
+        leftovers_[server_key].sessions.push_back(std::move(leftover));
     }
-    leftovers_[connection.key_text()].sessions.push_back(std::move(leftover));
+}
+
+void Sessions::sweep_later(Connection& connection, tmux::Leftover leftover) {
+    keep_leftover(connection.key_text(), std::move(leftover));
     begin_sweep(connection);
 }
 

@@ -169,10 +169,10 @@ void Sessions::restore_session(StoredSession stored) {
     }
     if (!api::ended(record->view.state)) {
         tell_changed(*record);
-    } else if (record->view.state == api::SessionState::Killed && record->place.pane_pid > 1 &&
+    } else if (record->view.state == api::SessionState::Killed &&
                record->ended_ms > clock_.wall_ms() - kSweptAgain.count()) {
-        leftovers_[record->view.server.key].sessions.push_back(
-            {record->view.id, record->place.pane_pid, tmux::Leftover::Since::LongAgo});
+        keep_leftover(record->view.server.key,
+                      {record->view.id, record->place.pane_pid, tmux::Leftover::Since::LongAgo});
     }
     table_.add(std::move(record));
 }

@@ -229,6 +229,8 @@ private:
     void set_state(SessionRecord& record, api::SessionState state);
     void tell_changed(const SessionRecord& record) const;
     void forget_ended();
+    // To be ended at the next on_reachable().
+    void keep_leftover(const std::string& server_key, tmux::Leftover leftover);
     void sweep_later(Connection& connection, tmux::Leftover leftover);
     void begin_sweep(Connection& connection);
     asio::awaitable<void> sweep(ConnectionUse connection);
