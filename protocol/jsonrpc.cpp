@@ -306,4 +306,8 @@ Json make_notification(std::string_view method, Json params) {
     return {{"jsonrpc", "2.0"}, {"method", method}, {"params", std::move(params)}};
 }
 
+JsonText notification_text(std::string_view method, const JsonText& params) {
+    return {R"({"jsonrpc":"2.0","method":)" + dump_json(method) + R"(,"params":)" + params.text + '}'};
+}
+
 }  // namespace cmssh

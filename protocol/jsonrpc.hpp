@@ -26,7 +26,7 @@ inline constexpr std::size_t kMaxBatch = 100;
 // Never throws: invalid UTF-8 becomes U+FFFD.
 [[nodiscard]] std::string dump_json(const Json& json);
 
-// A JSON value that is text already: a result is written once, without a tree of it.
+// A JSON value that is text already: what the daemon says is written once, without a tree of it.
 struct JsonText {
     std::string text;
 };
@@ -60,5 +60,6 @@ struct Message {
 [[nodiscard]] Json make_error(const Json& id, const Error& error);
 [[nodiscard]] Json make_request(const Json& id, std::string_view method, Json params);
 [[nodiscard]] Json make_notification(std::string_view method, Json params);
+[[nodiscard]] JsonText notification_text(std::string_view method, const JsonText& params);
 
 }  // namespace cmssh

@@ -795,12 +795,7 @@ Result<T> read(const Json& json) {
 }
 
 template <typename T>
-Json write(const T& value) {
-    return detail::write_value(value);
-}
-
-template <typename T>
-JsonText write_text(const T& value) {
+JsonText write(const T& value) {
     JsonText json;
     detail::append_value(json.text, value);
     return json;
@@ -833,8 +828,7 @@ Json result_entry(Json& components) {
 
 #define CMSSH_STRUCT(T)                           \
     template Result<T> read<T>(const Json& json); \
-    template Json write<T>(const T& value);       \
-    template JsonText write_text<T>(const T& value);
+    template JsonText write<T>(const T& value);
 #define CMSSH_PARAMS(T) \
     CMSSH_STRUCT(T)     \
     template Json param_list<T>(Json & components);

@@ -412,9 +412,7 @@ struct LeaseLost {
 template <typename T>
 [[nodiscard]] Result<T> read(const Json& json);
 template <typename T>
-[[nodiscard]] Json write(const T& value);
-template <typename T>
-[[nodiscard]] JsonText write_text(const T& value);
+[[nodiscard]] JsonText write(const T& value);
 
 // The OpenRPC 1.3 document that rpc.discover returns.
 [[nodiscard]] const Json& openrpc_document(const std::string& version);

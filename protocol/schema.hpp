@@ -308,46 +308,6 @@ Result<void> read_struct(const Json& json, const Path& path, T& out) {
     return outcome;
 }
 
-template <typename T>
-Json write_value(const T& value);
-
-template <typename T, typename U>
-void write_field(Json& object, const T& value, const Field<T, U>& field) {
-    if constexpr (kIsOptional<U>) {
-        if (field.is_omitted && !(value.*(field.member))) {
-            return;
-        }
-    }
-    object[std::string(field.name)] = write_value(value.*(field.member));
-}
-
-template <typename T>
-Json write_value(const T& value) {
-    if constexpr (kIsOptional<T>) {
-        return value ? write_value(*value) : Json(nullptr);
-    } else if constexpr (std::is_enum_v<T>) {
-        return to_string(value);
-    } else if constexpr (kIsVector<T>) {
-        Json array = Json::array();
-        for (const auto& item : value) {
-            array.push_back(write_value(item));
-        }
-        return array;
-    } else if constexpr (kIsMap<T>) {
-        Json object = Json::object();
-        for (const auto& [key, item] : value) {
-            object[key] = write_value(item);
-        }
-        return object;
-    } else if constexpr (std::is_same_v<T, Json> || std::is_arithmetic_v<T> || std::is_same_v<T, std::string>) {
-        return value;
-    } else {
-        Json object = Json::object();
-        std::apply([&](const auto&... field) { (write_field(object, value, field), ...); }, Fields<T>::list);
-        return object;
-    }
-}
-
 // Text that JSON takes as it is.
 inline bool is_plain(std::string_view text) {
     return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; });
@@ -382,7 +342,6 @@ void append_struct(std::string& out, const Struct& value) {
     out += before == '{' ? "{}" : "}";
 }
 
-// What dump_json(write_value(value)) is, but for the order of fields.
 template <typename T>
 void append_value(std::string& out, const T& value) {
     if constexpr (kIsOptional<T>) {
@@ -483,7 +442,9 @@ template <typename Struct, typename T>
 Json field_schema(const Field<Struct, T>& field, Json& components) {
     Json schema = value_schema<T>(field.limits, components);
     if (field.has_default) {
-        schema["default"] = write_value(Struct{}.*(field.member));
+        std::string text;
+        append_value(text, Struct{}.*(field.member));
+        schema["default"] = *parse_json(text);
     }
     // JSON Schema draft 7 ignores what stands beside a $ref.
     if (!schema.contains("$ref")) {

@@ -159,14 +159,14 @@ asio::awaitable<void> ClientSession::watch_for_hangup() {
     hang_up();
 }
 
-void ClientSession::notify(std::string_view method, Json params) {
+void ClientSession::notify(std::string_view method, const JsonText& params) {
     if (outgoing_.size() <= kMaxOutgoing) {
-        send(text_of(make_notification(method, std::move(params))));
+        send(notification_text(method, params));
     }
 }
 
-void ClientSession::push(Json params) {
-    send(text_of(make_notification("event", std::move(params))));
+void ClientSession::push(const JsonText& params) {
+    send(notification_text("event", params));
 }
 
 void ClientSession::keep(bool on) {

@@ -45,8 +45,8 @@ public:
     void close() { hang_up(); }
 
     // A notification for this client; dropped where it no longer reads.
-    void notify(std::string_view method, Json params);
-    void push(Json params) override;
+    void notify(std::string_view method, const JsonText& params);
+    void push(const JsonText& params) override;
     [[nodiscard]] std::uint64_t given() const override { return taken_ + outgoing_.size(); }
     [[nodiscard]] std::uint64_t taken() const override { return taken_; }
     void keep(bool on) override;

@@ -11,7 +11,7 @@ class EventSink {
 public:
     virtual ~EventSink() = default;
     // One notification `event`, whatever waits for the client already. Nothing where it is gone.
-    virtual void push(Json params) = 0;
+    virtual void push(const JsonText& params) = 0;
     // Bytes for this client, from its first on: those that were given, and those that the kernel has taken.
     [[nodiscard]] virtual std::uint64_t given() const = 0;
     [[nodiscard]] virtual std::uint64_t taken() const = 0;

@@ -23,7 +23,7 @@ Result<JsonText> written(Result<T> result) {
     if (!result) {
         return std::move(result).error();
     }
-    return api::write_text(*result);
+    return api::write(*result);
 }
 
 }  // namespace
@@ -96,7 +96,7 @@ asio::awaitable<Result<JsonText>> Handlers::handle(Request request, ClientSessio
     call.caller.wants_answer = request.id.has_value();
     call.caller.gone_event = &client.gone_event();
     call.caller.client = &client;
-    call.caller.notify = [&client](std::string_view name, Json params) { client.notify(name, std::move(params)); };
+    call.caller.notify = [&client](std::string_view name, const JsonText& params) { client.notify(name, params); };
     call.caller.progress = [&client, id = request.id](const std::string& ctx, const std::string& server,
                                                       std::string_view phase) {
         if (id) {
@@ -253,7 +253,7 @@ asio::awaitable<Result<JsonText>> Handlers::stats(Call call) {
         result.connections.push_back(std::move(view));
     }
     result.daemon = control_.describe();
-    co_return api::write_text(result);
+    co_return api::write(result);
 }
 
 asio::awaitable<Result<JsonText>> Handlers::subscribe(Call call) {
@@ -263,7 +263,7 @@ asio::awaitable<Result<JsonText>> Handlers::subscribe(Call call) {
     }
     if (!call.caller.wants_answer) {
         // Whoever is not told of the subscription does not ask for events.
-        co_return api::write_text(api::Empty{});
+        co_return api::write(api::Empty{});
     }
     co_await sessions_.wait_for_restore(clock_.now() + kRestoreDeadline);
     co_return written(events_.subscribe(*params, *call.sink));
@@ -302,7 +302,7 @@ asio::awaitable<Result<JsonText>> Handlers::connect(Call call) {
     api::ConnectResult result;
     result.connection = connection.describe();
     result.reused = ready->reused;
-    co_return api::write_text(result);
+    co_return api::write(result);
 }
 
 asio::awaitable<Result<JsonText>> Handlers::answer(Call call) {
@@ -322,7 +322,7 @@ asio::awaitable<Result<JsonText>> Handlers::askpass(Call call) {
     if (!answered) {
         co_return std::move(answered).error();
     }
-    JsonText result = api::write_text(*answered);
+    JsonText result = api::write(*answered);
     wipe(answered->text);
     co_return result;
 }
@@ -348,7 +348,7 @@ asio::awaitable<Result<JsonText>> Handlers::disconnect(Call call) {
     api::ConnectionResult result;
     result.connection = connection.describe();
     forget_if_new(std::move(*found));
-    co_return api::write_text(result);
+    co_return api::write(result);
 }
 
 // Asking about a server is no reason to remember it.
@@ -375,13 +375,13 @@ asio::awaitable<Result<JsonText>> Handlers::check(Call call) {
         co_await pool_.check(&connection);
         result.connections.push_back(connection.describe());
         forget_if_new(std::move(*found));
-        co_return api::write_text(result);
+        co_return api::write(result);
     }
     co_await pool_.check(nullptr);
     for (const auto& [key, connection] : pool_.connections()) {
         result.connections.push_back(connection->describe());
     }
-    co_return api::write_text(result);
+    co_return api::write(result);
 }
 
 asio::awaitable<Result<JsonText>> Handlers::contexts(Call call) {
@@ -422,7 +422,7 @@ asio::awaitable<Result<JsonText>> Handlers::contexts(Call call) {
     }
     api::ContextsResult result;
     result.contexts = std::move(views);
-    co_return api::write_text(result);
+    co_return api::write(result);
 }
 
 // Within no time: what is known already.
@@ -457,7 +457,7 @@ asio::awaitable<Result<JsonText>> Handlers::version(Call call) {
     for (const auto& [name, method] : methods()) {
         result.capabilities.emplace_back(name);
     }
-    co_return api::write_text(result);
+    co_return api::write(result);
 }
 
 asio::awaitable<Result<JsonText>> Handlers::reload(Call call) {
@@ -467,7 +467,7 @@ asio::awaitable<Result<JsonText>> Handlers::reload(Call call) {
     if (auto reloaded = control_.reload(); !reloaded) {
         co_return std::move(reloaded).error();
     }
-    co_return api::write_text(api::Empty{});
+    co_return api::write(api::Empty{});
 }
 
 asio::awaitable<Result<JsonText>> Handlers::shutdown(Call call) {
@@ -476,7 +476,7 @@ asio::awaitable<Result<JsonText>> Handlers::shutdown(Call call) {
     }
     log_info("cmsshd", "asked to stop by a client");
     control_.request_stop();
-    co_return api::write_text(api::Empty{});
+    co_return api::write(api::Empty{});
 }
 
 asio::awaitable<Result<JsonText>> Handlers::discover(Call call) {

@@ -151,16 +151,14 @@ public:
             statement_.bind(++at_);
         }
     }
-    void operator()(const char* /*name*/, const std::vector<std::string>& value) { bind_json(Json(value)); }
-    void operator()(const char* /*name*/, const std::set<int>& value) { bind_json(Json(value)); }
-    void operator()(const char* /*name*/, const api::LastError& value) { bind_json(api::write(value)); }
+    void operator()(const char* /*name*/, const std::vector<std::string>& value) { copy(dump_json(value)); }
+    void operator()(const char* /*name*/, const std::set<int>& value) { copy(dump_json(value)); }
+    void operator()(const char* /*name*/, const api::LastError& value) { copy(api::write(value).text); }
 
     // A copy, which SQLite keeps: key_text is nobody's member.
     void copy(const std::string& value) { statement_.bind(++at_, value); }
 
 private:
-    void bind_json(const Json& json) { statement_.bind(++at_, dump_json(json)); }
-
     SQLite::Statement& statement_;
     int at_ = 0;
 };

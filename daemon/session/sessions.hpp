@@ -32,7 +32,7 @@ struct Caller {
     // Tells which calls come from one client; valid until the client is gone.
     const void* client = nullptr;
     // Notifications to that client, as long as it is there.
-    std::function<void(std::string_view method, Json params)> notify;
+    std::function<void(std::string_view method, const JsonText& params)> notify;
 };
 
 // What a call wants of a connection: its progress goes to the caller, and so do ssh's questions where `interactive`

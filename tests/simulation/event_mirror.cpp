@@ -44,10 +44,10 @@ EventMirror::Picture EventMirror::picture_of(const api::Snapshot& snapshot) {
     return picture;
 }
 
-void EventMirror::push(Json params) {
-    const auto event = api::read<api::Event>(params);
+void EventMirror::push(const JsonText& params) {
+    const auto event = api::read<api::Event>(Json::parse(params.text));
     if (!event || event->seq != ++seq_ || event->type == api::EventType::Overflow) {
-        failure_ = "an event that should not come: " + params.dump();
+        failure_ = "an event that should not come: " + params.text;
     } else if (event->session) {
         put(seen_, *event->session);
     } else if (event->connection && event->removed.value_or(false)) {

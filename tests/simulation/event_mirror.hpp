@@ -20,7 +20,7 @@ public:
     // nullopt: it shows what there is.
     [[nodiscard]] std::optional<std::string> difference() const;
 
-    void push(Json params) override;
+    void push(const JsonText& params) override;
     [[nodiscard]] std::uint64_t given() const override { return 0; }
     [[nodiscard]] std::uint64_t taken() const override { return 0; }
     void keep(bool /*on*/) override {}

@@ -339,8 +339,10 @@ TEST(JsonRpc, BuildsWhatTheSpecificationAsksFor) {
     EXPECT_EQ(dump_json(make_result("x", Json::array({"a", "b"}))), R"({"id":"x","jsonrpc":"2.0","result":["a","b"]})");
     EXPECT_EQ(dump_json(make_request(1, "ping", Json::object())),
               R"({"id":1,"jsonrpc":"2.0","method":"ping","params":{}})");
-    EXPECT_EQ(dump_json(make_notification("event", {{"seq", 1}})),
-              R"({"jsonrpc":"2.0","method":"event","params":{"seq":1}})");
+    const std::string_view notification = R"({"jsonrpc":"2.0","method":"event","params":{"seq":1}})";
+    EXPECT_EQ(dump_json(make_notification("event", {{"seq", 1}})), notification);
+    EXPECT_EQ(notification_text("event", {R"({"seq":1})"}).text, notification);
+    EXPECT_EQ(result_text("x", {"7"}).text, R"({"jsonrpc":"2.0","id":"x","result":7})");
     EXPECT_EQ(
         dump_json(make_error(nullptr, Error{.kind = ErrorKind::ParseError, .message = "m", .hint = "h"})),
         R"({"error":{"code":-32700,"data":{"hint":"h","kind":"parse_error"},"message":"m"},"id":null,"jsonrpc":"2.0"})");
