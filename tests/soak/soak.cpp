@@ -49,19 +49,8 @@ struct Strays {
     ~Strays() { kill_strays(); }
 };
 
-int descriptors(pid_t pid) {
-    const std::filesystem::directory_iterator all("/proc/" + std::to_string(pid) + "/fd");
-    return static_cast<int>(std::distance(begin(all), end(all)));
-}
-
-int rss_kib(pid_t pid) {
-    std::ifstream status("/proc/" + std::to_string(pid) + "/status");
-    for (std::string line; std::getline(status, line);) {
-        if (line.starts_with("VmRSS:")) {
-            return std::stoi(line.substr(line.find_first_of("0123456789")));
-        }
-    }
-    return 0;
+int resident_kib(pid_t pid) {
+    return static_cast<int>(resident_bytes(pid) / 1024);
 }
 
 // Programs that sessions under `dir` have left.
@@ -135,11 +124,11 @@ protected:
                 ADD_FAILURE() << "the daemon has ended by itself";
                 return false;
             }
-            samples_.push_back({.jobs = desk_.jobs, .rss_kib = rss_kib(daemon_.pid())});
+            samples_.push_back({.jobs = desk_.jobs, .rss_kib = resident_kib(daemon_.pid())});
             if (std::chrono::steady_clock::now() >= report) {
                 report = in(kReportEvery);
                 std::printf("%5.0f s: %d sessions asked for, RSS %.1f MiB, %d descriptors, %zu ssh\n", seconds(),
-                            desk_.jobs.load(), samples_.back().rss_kib / 1024.0, descriptors(daemon_.pid()),
+                            desk_.jobs.load(), samples_.back().rss_kib / 1024.0, descriptors_of(daemon_.pid()),
                             daemon_.all_ssh_processes().size());
                 std::fflush(stdout);
             }
@@ -168,7 +157,8 @@ protected:
         EXPECT_EQ(daemon_.control_sockets(), Words{});
         int last = 0;
         // What is closed behind an answer is closed within a moment.
-        (void)wait_until([&] { return std::exchange(last, descriptors(daemon_.pid())) == descriptors(daemon_.pid()); });
+        (void)wait_until(
+            [&] { return std::exchange(last, descriptors_of(daemon_.pid())) == descriptors_of(daemon_.pid()); });
         return last;
     }
 
@@ -264,7 +254,7 @@ TEST_F(Soak, LosesNothingAndStartsNothingTwice) {
 
     const Sample early = middle(samples_, 0.25, 0.5);
     const Sample late = middle(samples_, 0.75, 1);
-    const int rss = rss_kib(daemon_.pid());
+    const int rss = resident_kib(daemon_.pid());
     for (const auto& [what, count] : desk_.counts()) {
         std::printf("%7d  %s\n", count, what.c_str());
     }

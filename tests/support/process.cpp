@@ -281,6 +281,19 @@ std::vector<pid_t> children_of(pid_t pid) {
     return children;
 }
 
+int descriptors_of(pid_t pid) {
+    const std::filesystem::directory_iterator all("/proc/" + std::to_string(pid) + "/fd");
+    return static_cast<int>(std::distance(begin(all), end(all)));
+}
+
+std::size_t resident_bytes(pid_t pid) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/statm");
+    std::size_t all = 0;
+    std::size_t resident = 0;
+    file >> all >> resident;
+    return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
 void begin_test() {
     if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
         throw failure("PR_SET_CHILD_SUBREAPER");

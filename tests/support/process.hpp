@@ -69,6 +69,9 @@ Finished run(const Words& argv, const SpawnOptions& options = {}, Deadline deadl
 // As ps shows it.
 [[nodiscard]] std::string command_line(pid_t pid);
 [[nodiscard]] std::vector<pid_t> children_of(pid_t pid);
+// How many it has open.
+[[nodiscard]] int descriptors_of(pid_t pid);
+[[nodiscard]] std::size_t resident_bytes(pid_t pid);
 
 // Orphans of our children become ours from now on: kill_strays() finds them all, wherever they have moved in the
 // process tree. A thread ends everything when the tests are interrupted, or one of them takes longer than a test ever

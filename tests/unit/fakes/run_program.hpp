@@ -200,4 +200,16 @@ inline Ran run_program(std::vector<std::string> argv, const Environment& environ
     return ran;
 }
 
+// Those of this machine that sshd could give a command line.
+inline std::vector<std::string> login_shells() {
+    std::vector<std::string> found;
+    for (const auto* name : {"sh", "bash", "dash", "zsh", "fish", "csh", "tcsh", "ksh", "mksh"}) {
+        const std::string path = std::string("/usr/bin/") + name;
+        if (::access(path.c_str(), X_OK) == 0) {
+            found.push_back(path);
+        }
+    }
+    return found;
+}
+
 }  // namespace cmssh::fakes

@@ -59,6 +59,19 @@ protected:
         return found;
     }
 
+    // Caller 0, which has the only channel.
+    void expect_tried_until_the_deadline(const char* message) {
+        refuse_until_learnt(0);
+        EXPECT_FALSE(callers_[0].error);
+        EXPECT_THAT(holders(), ElementsAre(0)) << "to be tried again";
+        EXPECT_EQ(budget_->limit(), configured_);
+        loop_.advance(1h);
+        refuse(0);
+        ASSERT_TRUE(callers_[0].error);
+        EXPECT_EQ(callers_[0].error->kind, ErrorKind::Timeout);
+        EXPECT_THAT(callers_[0].error->message, HasSubstr(message));
+    }
+
     fakes::TestLoop loop_;
     int configured_ = 3;
     std::shared_ptr<ChannelBudget> budget_ = std::make_shared<ChannelBudget>(loop_.clock(), configured_);
@@ -89,14 +102,7 @@ TEST_F(ChannelBudgetTest, WaitsForALeftoverWhereOneChannelHasWorked) {
     ask(0);
     give_back(0);
     ask(0);
-    refuse_until_learnt(0);
-    EXPECT_FALSE(callers_[0].error);
-    EXPECT_THAT(holders(), ElementsAre(0)) << "to be tried again";
-    EXPECT_EQ(budget_->limit(), 2);
-    loop_.advance(1h);
-    refuse(0);
-    ASSERT_TRUE(callers_[0].error);
-    EXPECT_EQ(callers_[0].error->kind, ErrorKind::Timeout);
+    expect_tried_until_the_deadline("were in use");
 }
 
 TEST_F(ChannelBudgetTest, WaitsForWhatAnEarlierDaemonsClientsHave) {
@@ -105,15 +111,7 @@ TEST_F(ChannelBudgetTest, WaitsForWhatAnEarlierDaemonsClientsHave) {
     budget_->own_opened(true);
     ask(0);
     budget_->own_refused();
-    refuse_until_learnt(0);
-    EXPECT_FALSE(callers_[0].error);
-    EXPECT_THAT(holders(), ElementsAre(0)) << "to be tried again";
-    EXPECT_EQ(budget_->limit(), 9);
-    loop_.advance(1h);
-    refuse(0);
-    ASSERT_TRUE(callers_[0].error);
-    EXPECT_EQ(callers_[0].error->kind, ErrorKind::Timeout);
-    EXPECT_THAT(callers_[0].error->message, HasSubstr("before this daemon"));
+    expect_tried_until_the_deadline("before this daemon");
 }
 
 TEST_F(ChannelBudgetTest, LearnsFromTheDaemonsOwn) {

@@ -1,8 +1,6 @@
 // Every quoting, undone by the real programs that read it: random words from a seed, any byte in them but NUL.
 #include <gmock/gmock.h>
 
-#include <unistd.h>
-
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -19,25 +17,18 @@ namespace cmssh {
 namespace {
 
 using fakes::Environment;
+using fakes::login_shells;
 using fakes::Ran;
 using fakes::RandomWords;
 using fakes::run_program;
 using Words = std::vector<std::string>;
 
-Words found(const Words& names) {
-    Words paths;
-    for (const auto& name : names) {
-        const std::string path = "/usr/bin/" + name;
-        if (::access(path.c_str(), X_OK) == 0) {
-            paths.push_back(path);
-        }
-    }
-    return paths;
+// Those that a person types a hint into.
+Words posix_shells() {
+    Words shells = login_shells();
+    std::erase_if(shells, [](const std::string& shell) { return shell.ends_with("csh") || shell.ends_with("fish"); });
+    return shells;
 }
-
-// sshd gives one of them a command line; a person types into one of the first.
-const Words kPosixShells = {"sh", "bash", "dash", "zsh", "ksh", "mksh"};
-const Words kLoginShells = {"sh", "bash", "dash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh"};
 
 std::string each_with_nul(const Words& words) {
     std::string text;
@@ -70,7 +61,7 @@ protected:
     void expect_cmctl_gets(const Words& words) const {
         const auto argv = client::ssh_to_host("ssh://me@machine", client::HostTerminal::None, words);
         ASSERT_TRUE(argv);
-        for (const auto& shell : found(kLoginShells)) {
+        for (const auto& shell : login_shells()) {
             expect_words(shell, argv->back(), words);
         }
     }
@@ -92,7 +83,7 @@ Words print(const Words& words) {
 TEST_F(Quoting, OfExecIsUndoneByEveryLoginShell) {
     for (int round = 0; round < kRounds; ++round) {
         const Words words = random_.words(kWords);
-        for (const auto& shell : found(kLoginShells)) {
+        for (const auto& shell : login_shells()) {
             expect_words(shell, exec_command("lease-a", print(words)), words);
         }
     }
@@ -106,7 +97,7 @@ TEST_F(Quoting, OfAScriptIsUndoneByEveryLoginShell) {
         for (const auto& word : print(words)) {
             script += sh_quote(word) + ' ';
         }
-        for (const auto& shell : found(kLoginShells)) {
+        for (const auto& shell : login_shells()) {
             expect_words(shell, for_any_shell(script), words);
         }
     }
@@ -119,7 +110,7 @@ TEST_F(Quoting, OfAWordIsUndoneByShAndItsLike) {
         for (const auto& word : words) {
             quoted += ' ' + sh_quote(word);
         }
-        for (const auto& shell : found(kPosixShells)) {
+        for (const auto& shell : posix_shells()) {
             expect_words(shell, quoted, words);
             expect_words(shell, client::command_text(print(words)), words);
         }
@@ -136,7 +127,7 @@ TEST_F(Quoting, OfDirectoryAndEnvironmentIsUndoneBySh) {
             home_.write("in", exec_setup_line("lease-a", home_.path() + '/' + directory, {{"VALUE", value}}));
         const std::string line =
             exec_command("lease-a", {"sh", "-c", "printf '%s\\0' \"$PWD\" \"$VALUE\""}, ExecInput::SetupFirst);
-        for (const auto& shell : found(kLoginShells)) {
+        for (const auto& shell : login_shells()) {
             // Every shell here reads this much alike.
             const Ran ran = run_program({"/bin/sh", "-c", "exec \"$0\" -c \"$1\" <\"$2\"", shell, line, input},
                                         {{"HOME", home_.path()}, {"PATH", "/usr/bin:/bin"}, {"LC_ALL", "C"}});
@@ -159,7 +150,7 @@ TEST_F(Quoting, OfCmctlThereIsUndoneByEveryLoginShell) {
 TEST_F(Quoting, OfAHintIsUndoneByShAndItsLike) {
     home_.write("bin/cmctl", "#!/bin/sh\nprintf '%s\\0' \"$@\"\n", true);
     for (const auto* ctx : {"server-1", "it's", "a b", "$(touch x)", "`touch x`", "a;touch x", "\"", "*", "!x", "\\"}) {
-        for (const auto& shell : found(kPosixShells)) {
+        for (const auto& shell : posix_shells()) {
             expect_words(shell, connect_by_hand(ctx), {"connect", ctx});
         }
     }
@@ -187,7 +178,7 @@ TEST_F(Quoting, OfAProxyCommandIsUndoneBySshAndTheShell) {
     arguments.hop = HopSocket{.control_path = directory + "/c%h", .host = "hop", .key = "u@hop:22"};
     auto argv = master_command(config, route, arguments);
     argv.front() = "/usr/bin/ssh";
-    for (const auto& shell : found({"sh", "bash", "dash", "zsh", "fish", "csh", "tcsh"})) {
+    for (const auto& shell : login_shells()) {
         std::filesystem::remove(seen);
         const Ran ran = run_program(argv, {{"HOME", home_.path()}, {"SHELL", shell}, {"PATH", "/usr/bin:/bin"}});
         EXPECT_NE(ran.exit_code, 0) << "nothing answers";

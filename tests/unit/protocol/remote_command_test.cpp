@@ -16,6 +16,7 @@ namespace cmssh {
 namespace {
 
 using fakes::Environment;
+using fakes::login_shells;
 using fakes::Program;
 using fakes::Ran;
 using fakes::run_program;
@@ -23,17 +24,6 @@ using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using Words = std::vector<std::string>;
-
-std::vector<std::string> login_shells() {
-    std::vector<std::string> found;
-    for (const auto* name : {"sh", "bash", "dash", "zsh", "fish", "csh", "tcsh", "ksh", "mksh"}) {
-        const std::string path = std::string("/usr/bin/") + name;
-        if (::access(path.c_str(), X_OK) == 0) {
-            found.push_back(path);
-        }
-    }
-    return found;
-}
 
 class ExecCommand : public ::testing::Test {
 protected:

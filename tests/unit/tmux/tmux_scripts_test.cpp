@@ -18,6 +18,7 @@ namespace cmssh::tmux {
 namespace {
 
 using fakes::Environment;
+using fakes::login_shells;
 using fakes::Program;
 using fakes::Ran;
 using fakes::run_program;
@@ -25,18 +26,6 @@ using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 
 const Ownership kOwner{.owner = "0123456789abcdef", .server_key = "hren@server1:22"};
-
-// Those of this machine.
-std::vector<std::string> login_shells() {
-    std::vector<std::string> found;
-    for (const auto* name : {"sh", "bash", "dash", "zsh", "fish", "csh", "tcsh", "ksh", "mksh"}) {
-        const std::string path = std::string("/usr/bin/") + name;
-        if (::access(path.c_str(), X_OK) == 0) {
-            found.push_back(path);
-        }
-    }
-    return found;
-}
 
 std::vector<std::string> nasty_words() {
     std::vector<std::string> words = {
