@@ -38,6 +38,7 @@ std::string run_script(ExecInput input) {
 
 // Nothing of this line itself looks like the mark. Where the shell leads no group, as below a command that sshd was
 // told to force, or without a session of its own, what it runs is signalled alone. A group of 0 or 1 is none of ours.
+// A shell that has set its traps and runs nothing yet would take the signal for nothing.
 constexpr std::string_view kSignalByMark = R"sh(cmssh_n=0
 while [ "$cmssh_n" -lt 30 ]; do
 cmssh_t=$(ps -A -ww -o pid= -o ppid= -o pgid= -o args= 2>/dev/null)
@@ -51,14 +52,17 @@ esac
 done <<cmssh_end
 $cmssh_t
 cmssh_end
-if [ -n "$cmssh_l" ]; then kill "-$cmssh_k" "-$cmssh_l" 2>/dev/null; exit 0; fi
 cmssh_f=
 while read -r cmssh_p cmssh_q cmssh_g cmssh_a; do
-case $cmssh_w in *" $cmssh_q "*) [ "$cmssh_p" -le 1 ] || { kill "-$cmssh_k" "$cmssh_p" 2>/dev/null; cmssh_f=1; } ;; esac
+case $cmssh_w in *" $cmssh_q "*) [ "$cmssh_p" -le 1 ] || cmssh_f="$cmssh_f $cmssh_p" ;; esac
 done <<cmssh_end
 $cmssh_t
 cmssh_end
-[ -z "$cmssh_f" ] || exit 0
+if [ -n "$cmssh_f" ]; then
+[ -z "$cmssh_l" ] || cmssh_f=-$cmssh_l
+kill "-$cmssh_k" $cmssh_f 2>/dev/null
+exit 0
+fi
 cmssh_n=$((cmssh_n + 1))
 sleep 0.1 2>/dev/null || { sleep 1; cmssh_n=$((cmssh_n + 9)); }
 done

@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -257,10 +259,20 @@ TEST_F(SignalExecScript, LeavesTheLeaderOfItsGroupAlone) {
 
 TEST_F(SignalExecScript, WaitsForAProgramThatIsBeingStarted) {
     const std::string script = for_any_shell(signal_exec_script(mark_, SIGTERM));
-    Program sender({"/bin/sh", "-c", script}, environment("/bin/sh"), 1, 2);
-    EXPECT_TRUE(sender.running());
-    Program program({"/bin/sh", "-c", exec_command(mark_, {"sleep", "1000"})}, environment("/bin/sh"), 1, 2);
-    EXPECT_NE(program.wait(), 0);
+    // The shell that runs the program waits for its setup line, which comes when the sender has looked a few times.
+    const std::string fifo = home_.path() + "/fifo";
+    ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+    home_.write("line", exec_setup_line(mark_, std::nullopt, {}));
+    home_.write("bin/sleep",
+                "#!/bin/sh\ncd\necho >>naps\n[ \"$(wc -l <naps)\" -ne 3 ] || cat line >fifo\nexec /bin/sleep \"$@\"\n",
+                true);
+    auto with_line = environment("/bin/sh");
+    with_line["LINE"] = exec_command(mark_, {"/bin/sleep", "1000"}, ExecInput::SetupFirst);
+    Program program({"/bin/sh", "-c", "exec 0<>\"$HOME/fifo\"; eval \"$LINE\""}, with_line, 1, 2);
+    auto with_sleep = environment("/bin/sh");
+    with_sleep["PATH"] = home_.path() + "/bin:/usr/bin:/bin";
+    Program sender({"/bin/sh", "-c", script}, with_sleep, 1, 2);
+    EXPECT_EQ(WEXITSTATUS(program.wait()), 128 + SIGTERM);
     EXPECT_EQ(sender.wait(), 0);
 }
 
