@@ -196,14 +196,28 @@ bool is_plain_variable(std::string_view name) {
            std::find(kSingle.begin(), kSingle.end(), name) == kSingle.end();
 }
 
-// The second argument of run_script(): what sh has under that name already is not sent twice.
-std::string words_for_env(const std::map<std::string, std::string>& env) {
+// One string of the environment has the kernel's limit of an argument, and an escaped byte takes five.
+bool needs_escapes(std::string_view value) {
+    static constexpr std::size_t kLongestEscaped = 24 * 1024;
+    return value.size() <= kLongestEscaped &&
+           std::any_of(value.begin(), value.end(), [](unsigned char c) { return c < ' ' || c >= 0x7F; });
+}
+
+// The second and third argument of run_script(), quoted by `quote`.
+std::string variables_for_script(const std::map<std::string, std::string>& env,
+                                 std::string (*quote)(std::string_view)) {
+    std::string names;
     std::string words;
     for (const auto& [name, value] : env) {
-        words += words.empty() ? "" : " ";
-        words += is_plain_variable(name) ? '"' + name + "=$" + name + '"' : sh_quote(name + '=' + value);
+        if (is_plain_variable(name)) {
+            names += names.empty() ? "" : " ";
+            names += needs_escapes(value) ? "%" + name : name;
+        } else {
+            words += words.empty() ? "" : " ";
+            words += sh_quote(name + '=' + value);
+        }
     }
-    return words;
+    return quote(names) + ' ' + quote(words);
 }
 
 }  // namespace
@@ -279,7 +293,7 @@ std::vector<std::string> start_commands(const SessionsConfig& config, const Owne
     }
     // Two or more words: tmux executes them without a shell.
     line += " -- /bin/sh -c " + quote(run_script(config.shell)) + " sh " + quote(session.directory) + ' ' +
-            quote(words_for_env(session.env));
+            variables_for_script(session.env, quote);
     for (const auto& argument : session.note.command) {
         line += ' ';
         line += quote(argument);
@@ -354,7 +368,7 @@ std::optional<std::string> take_over_command(const Ownership& ownership, std::in
         windows += "set-environment " + here + name + ' ' + quote(value) + " ; ";
         script += ' ' + name + '=' + sh_quote(value);
     }
-    script += "; set -- " + sh_quote(words_for_env(session.env));
+    script += "; set -- " + variables_for_script(session.env, sh_quote);
     for (const auto& argument : session.note.command) {
         script += ' ' + sh_quote(argument);
     }

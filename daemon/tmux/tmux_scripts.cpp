@@ -26,18 +26,38 @@ fi
 )sh";
 }
 
-// $1 is the directory or empty, $2 the caller's variables as words for env, the rest the command. It is run by an sh of
-// ours: the words that enter the directory, which rc files may leave, are nobody else's functions. env sets the
-// variables once more behind the rc files, which may set them too; and fish without a locale decodes what it has
-// inherited, but not its words.
+// $1 is the directory or empty, $2 names the caller's variables, $3 has those that a shell sets itself as words for env,
+// the rest is the command. Directory and variables are set once more behind the rc files, which may leave the one and
+// change the others, by an sh of ours: what it uses is nobody else's function. The values come there in the
+// environment, where no other user of the server sees them, and in octal where % stands before the name: fish without a
+// locale decodes what it has inherited.
 // Names are such that nobody has them: one that is in the environment already would be passed on changed.
-constexpr std::string_view kPrepare = R"sh(cmssh_d=$1 cmssh_v=$2; shift 2
+constexpr std::string_view kPrepare = R"sh(cmssh_d=$1 cmssh_v=$2 cmssh_w=$3; shift 3
 [ -z "$cmssh_d" ] || cd -- "$cmssh_d" || exit 1
-[ -z "$cmssh_v" ] || {
+[ -z "$cmssh_w" ] || {
 case $1 in *=*) set -- /bin/sh -c 'exec "$@"' sh "$@" ;; esac
-eval "set -- /usr/bin/env $cmssh_v \"\$@\""
+eval "set -- /usr/bin/env $cmssh_w \"\$@\""
 }
-set -- /bin/sh -c '[ -z "$1" ] || cd -- "$1" || exit 1; shift; exec "$@"' sh "$cmssh_d" "$@"
+)sh";
+constexpr std::string_view kSetAgainBehindRcFiles = R"sh(cmssh_m=
+for cmssh_n in $cmssh_v; do
+eval "cmssh_x=\$${cmssh_n#%}"
+case $cmssh_n in %*)
+cmssh_o=$(printf %s/ "$cmssh_x" | od -An -v -to1 2>/dev/null | tr -d '\n' | sed 's/ *$//; s/  */\\0/g')
+case $cmssh_o in *057) cmssh_x=$cmssh_o ;; *) cmssh_n=${cmssh_n#%} ;; esac ;;
+esac
+export "CMSSH_ENV_${cmssh_n#%}=$cmssh_x"
+cmssh_m="$cmssh_m $cmssh_n"
+done
+set -- /bin/sh -c '[ -z "$1" ] || cd -- "$1" || exit 1
+for cmssh_n in $2; do
+cmssh_v=${cmssh_n#%}
+eval "cmssh_x=\$CMSSH_ENV_$cmssh_v"
+[ "$cmssh_n" = "$cmssh_v" ] || { cmssh_x=$(printf %b "$cmssh_x"); cmssh_x=${cmssh_x%/}; }
+export "$cmssh_v=$cmssh_x"
+unset "CMSSH_ENV_$cmssh_v"
+done 2>/dev/null
+shift 2; exec "$@"' sh "$cmssh_d" "$cmssh_m" "$@"
 )sh";
 
 // What a user gets by typing the command in a new tmux window: the login, interactive shell's environment, then the
@@ -104,6 +124,7 @@ std::string run_script(SessionShell shell) {
     if (shell == SessionShell::None) {
         return script + "exec \"$@\"";
     }
+    script += kSetAgainBehindRcFiles;
     return script + replaced(kRunInLoginShell, "FLAGS", shell == SessionShell::LoginInteractive ? "-i" : "");
 }
 

@@ -54,15 +54,14 @@ TEST(StartCommands, GiveTmuxTheWordsAsTheyAre) {
     ASSERT_LT(script, words.end());
     EXPECT_THAT(*script, HasSubstr("exec \"$SHELL\" -l -i -c"));
     *script = "SCRIPT";
-    EXPECT_THAT(
-        words, ElementsAre("new-session", "-d", "-P", "-F", "cmssh #{window_id} #{pane_id} #{pane_pid}", "-s",
-                           "sess-abcdefgh", "-x", "132", "-y", "43",
-                           // -c is a format, in which ## is a #.
-                           "-c", "/home/u/it's ##(id)\n",                                                   //
-                           "-e", "CMSSH_SESSION=sess-abcdefgh", "-e", "CMSSH_SESSION_CTX=server-a\n\"x\"",  //
-                           "-e", "EMPTY=", "-e", "NASTY=x\n$HOME \"'\\ #{pid}~",                            //
-                           "--", "/bin/sh", "-c", "SCRIPT", "sh", session.directory, R"("EMPTY=$EMPTY" "NASTY=$NASTY")",
-                           session.note.command[0], session.note.command[1]));
+    EXPECT_THAT(words, ElementsAre("new-session", "-d", "-P", "-F", "cmssh #{window_id} #{pane_id} #{pane_pid}", "-s",
+                                   "sess-abcdefgh", "-x", "132", "-y", "43",
+                                   // -c is a format, in which ## is a #.
+                                   "-c", "/home/u/it's ##(id)\n",                                                   //
+                                   "-e", "CMSSH_SESSION=sess-abcdefgh", "-e", "CMSSH_SESSION_CTX=server-a\n\"x\"",  //
+                                   "-e", "EMPTY=", "-e", "NASTY=x\n$HOME \"'\\ #{pid}~",                            //
+                                   "--", "/bin/sh", "-c", "SCRIPT", "sh", session.directory, "EMPTY %NASTY", "",
+                                   session.note.command[0], session.note.command[1]));
 }
 
 TEST(StartCommands, HaveAnOldTmuxReadTheOutputToItsEnd) {

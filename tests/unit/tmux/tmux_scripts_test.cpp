@@ -24,6 +24,7 @@ using fakes::Ran;
 using fakes::run_program;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const Ownership kOwner{.owner = "0123456789abcdef", .server_key = "hren@server1:22"};
 
@@ -180,6 +181,45 @@ TEST_F(StartScript, GivesTheCallersVariablesWhateverTheStartUpFilesSay) {
 }
 
 // Which env would take for a variable.
+TEST_F(StartScript, GivesALongVariableToo) {
+    std::string value;
+    while (value.size() < 100 * 1024) {
+        value += "it's é `id` ";
+    }
+    for (const auto& shell : login_shells()) {
+        // fish without a locale decodes what is too long for octal.
+        auto variables = environment(shell);
+        variables["LC_ALL"] = "C.UTF-8";
+        for (const auto size : {10 * 1024UL, value.size()}) {
+            const std::string part = value.substr(0, size);
+            variables["LONG"] = part;
+            const Ran ran = run_program(
+                executed(SessionShell::LoginInteractive, {"/usr/bin/env", "-0"}, {}, {{"LONG", part}}), variables);
+            EXPECT_TRUE(ran.output.find("LONG=" + part + '\0') != std::string::npos) << shell << ran.errors;
+        }
+    }
+}
+
+TEST_F(StartScript, ShowsTheirValuesToNobodyElse) {
+    // What any user of the machine sees, while start-up files run and when the program does.
+    const std::string look = "cat /proc/[0-9]*/cmdline 2>/dev/null >>" + home_.path() + "/seen";
+    for (const auto* file : {".profile", ".bash_profile", ".zshrc", ".config/fish/config.fish", ".cshrc"}) {
+        home_.write(file, (file == std::string(".cshrc") ? "sh -c '" + look + "'" : look) + '\n');
+    }
+    const std::map<std::string, std::string> env = {{"TOKEN", "not-for-everyone"}, {"OTHER", "é not-for-everyone"}};
+    for (const auto& shell : login_shells()) {
+        auto variables = environment(shell);
+        variables.insert(env.begin(), env.end());
+        const Ran ran = run_program(
+            executed(SessionShell::LoginInteractive, {"/bin/sh", "-c", look + "; printf @@%s \"$TOKEN\""}, {}, env),
+            variables);
+        EXPECT_THAT(ran.output, HasSubstr("@@not-for-everyone")) << shell << ran.errors;
+        const std::string seen = run_program({"/bin/cat", home_.path() + "/seen"}, {}).output;
+        EXPECT_THAT(seen, HasSubstr(look.substr(0, 20))) << shell;
+        EXPECT_THAT(seen, Not(HasSubstr("not-for-everyone"))) << shell;
+    }
+}
+
 TEST_F(StartScript, GivesThemToAProgramWithAnEqualsSignInItsName) {
     home_.write("a=b", "#!/bin/sh\nprintf '@@\\0%s\\0' \"$GIVEN\" \"$@\"\n", true);
     const Ran ran = run_program(executed(SessionShell::None, {home_.path() + "/a=b", "word"}, {}, {{"GIVEN", "x"}}),
