@@ -222,6 +222,7 @@ asio::awaitable<void> Daemon::prewarm(std::string ctx) {
         log_warn(ctx, "not connected ahead: " + found.error().message);
         co_return;
     }
+    found->connection->keep_spare();
     Connection::Want want;
     (void)co_await found->connection->ensure_up(std::move(want));
 }

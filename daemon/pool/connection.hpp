@@ -195,6 +195,8 @@ public:
     // nullptr while there is none.
     [[nodiscard]] TmuxChannel* tmux() const;
     [[nodiscard]] SpareSession& spare() { return spare_; }
+    // For a prewarmed connection: SpareSession::keep().
+    void keep_spare();
     // spare().pid(); one that was made with other settings is let go of.
     [[nodiscard]] std::optional<std::int64_t> spare_pid();
     // Tells what a person who attaches to the newest session expects.

@@ -60,6 +60,7 @@ asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
         reopen_tmux_later();
     };
     tmux_->set_listener(std::move(listener));
+    spare_.reached();
     co_return Result<void>();
 }
 
@@ -156,6 +157,13 @@ asio::awaitable<std::optional<std::int64_t>> Connection::make_spare() {
         tmux::make_spare_commands(services_.config.sessions, ownership(), newest_sessions_, channel->version());
     const auto replies = co_await channel->request_all(std::move(commands), services_.clock.now() + kSpareDeadline);
     co_return tmux::parse_spare(replies);
+}
+
+void Connection::keep_spare() {
+    spare_.keep();
+    if (tmux() != nullptr && !spare_.pid()) {
+        spare_.reached();
+    }
 }
 
 std::optional<std::int64_t> Connection::spare_pid() {

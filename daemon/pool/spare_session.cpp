@@ -26,6 +26,11 @@ void SpareSession::tried(Outcome outcome) {
     }
 }
 
+void SpareSession::reached() {
+    wanted_ = wanted_ || kept_;
+    changed_.notify_all();
+}
+
 void SpareSession::forget() {
     pid_.reset();
     forgotten_ = true;
@@ -39,7 +44,7 @@ void SpareSession::lengthen_pause() {
 
 Instant SpareSession::next_step() const {
     if (pid_) {
-        return last_start_ + kKept;
+        return kept_ ? Instant::max() : last_start_ + kLeft;
     }
     return wanted_ && under_way_ == 0 ? last_start_ + pause_ : Instant::max();
 }

@@ -42,6 +42,10 @@ public:
     // What became of it: it could not be taken over where it was too young, or is gone.
     enum class Outcome { TakenOver, Missed };
     void tried(Outcome outcome);
+    // From now on there is one also before the first start and long after the last.
+    void keep() { kept_ = true; }
+    // The server's tmux has come into reach.
+    void reached();
     // The server's tmux is out of reach, which lets go of it by itself.
     void forget();
 
@@ -52,8 +56,8 @@ public:
     // wait in tmux behind the making. Doubled by each start that came too early all the same.
     static constexpr Duration kPause = std::chrono::milliseconds(5);
     static constexpr Duration kLongestPause = std::chrono::seconds(10);
-    // Kept without a start for this long.
-    static constexpr Duration kKept = std::chrono::minutes(10);
+    // Left there without a start for this long.
+    static constexpr Duration kLeft = std::chrono::minutes(10);
 
 private:
     [[nodiscard]] Instant next_step() const;
@@ -66,6 +70,7 @@ private:
     bool making_ = false;
     bool forgotten_ = false;  // while it was being made
     bool wanted_ = false;
+    bool kept_ = false;
     int under_way_ = 0;  // starts
     Instant last_start_{};
     Duration pause_ = kPause;

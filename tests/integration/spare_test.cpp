@@ -76,6 +76,16 @@ TEST(Spare, IsTakenByTheNextStart) {
     EXPECT_EQ(world.list().size(), 1U) << "it is nobody's session";
 }
 
+TEST(Spare, OfAPrewarmedContextIsThereForTheFirstStart) {
+    World world(servers(1), "[contexts.warm]\nhost = \"server-1\"\nprewarm = true\n");
+    for (int daemons = 0; daemons < 2; ++daemons) {
+        const pid_t spare = world.spare(1);
+        EXPECT_EQ(world.pane_pid(1, world.start_id("warm", kLong)), spare);
+        world.daemon.stop();
+        world.start_daemon();
+    }
+}
+
 TEST(Spare, OnceTakenIsKilledAndSignalledAsAnyOther) {
     World world;
     world.start("server-1", kLong);

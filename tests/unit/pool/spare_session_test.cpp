@@ -158,7 +158,7 @@ TEST_F(SpareSessionTest, IsNotTriedAgainByItselfAfterAFailure) {
 TEST_F(SpareSessionTest, GoesAfterALongTimeWithoutAStart) {
     make(7);
     start_and_end();
-    loop_.advance(SpareSession::kKept - 1ms);
+    loop_.advance(SpareSession::kLeft - 1ms);
     EXPECT_EQ(spare_.pid(), 7);
     EXPECT_EQ(removals_, 0);
     loop_.advance(1ms);
@@ -167,6 +167,27 @@ TEST_F(SpareSessionTest, GoesAfterALongTimeWithoutAStart) {
     loop_.advance(1h);
     EXPECT_EQ(makings_, 1);
     make(8);
+    EXPECT_EQ(spare_.pid(), 8);
+}
+
+TEST_F(SpareSessionTest, ThatIsKeptIsThereBeforeTheFirstStartAndLongAfterTheLast) {
+    spare_.reached();
+    loop_.advance(1h);
+    EXPECT_EQ(makings_, 0) << "this one is not kept yet";
+    spare_.keep();
+    spare_.reached();
+    loop_.run_ready();
+    EXPECT_EQ(makings_, 1);
+    finish_making(7);
+    loop_.advance(SpareSession::kLeft * 2);
+    EXPECT_EQ(spare_.pid(), 7);
+    EXPECT_EQ(removals_, 0);
+    spare_.forget();
+    loop_.advance(1h);
+    EXPECT_EQ(makings_, 1) << "nothing can be made there";
+    spare_.reached();
+    loop_.run_ready();
+    finish_making(8);
     EXPECT_EQ(spare_.pid(), 8);
 }
 
