@@ -56,4 +56,9 @@ struct Event {
     std::optional<Forward> forward;
 };
 
+// write(event) in two steps, the first of which is the same for all its subscriptions: what stands behind subscription
+// and seq; and the whole of it.
+[[nodiscard]] std::string event_rest(Event event);
+[[nodiscard]] JsonText event_text(std::string_view subscription, std::uint64_t seq, std::string_view rest);
+
 }  // namespace cmssh::api

@@ -166,7 +166,7 @@ void ClientSession::notify(std::string_view method, const JsonText& params) {
 }
 
 void ClientSession::push(const JsonText& params) {
-    send(notification_text("event", params));
+    queue(notification_text("event", params));
 }
 
 void ClientSession::keep(bool on) {
@@ -175,39 +175,62 @@ void ClientSession::keep(bool on) {
 }
 
 void ClientSession::send(const JsonText& json) {
+    queue(json);
+    flush();
+}
+
+void ClientSession::queue(const JsonText& json) {
     if (gone_) {
         return;
     }
     std::string bytes = frame(json.text, reader_.framing());
     if (outgoing_.empty()) {
-        // The common case without a trip through the loop.
-        const ssize_t sent = ::send(socket_.native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-        taken_ += static_cast<std::uint64_t>(std::max<ssize_t>(sent, 0));
-        if (sent == static_cast<ssize_t>(bytes.size())) {
-            return;
-        }
-        bytes.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
+        outgoing_ = std::move(bytes);
+    } else {
+        outgoing_ += bytes;
     }
-    outgoing_ += bytes;
-    changed_.notify_all();
+}
+
+void ClientSession::flush() {
+    if (backlog_ || outgoing_.empty()) {
+        return;
+    }
+    // The common case without a trip through the loop. An error is seen there.
+    (void)write_some();
+    backlog_ = !outgoing_.empty();
+    if (backlog_) {
+        changed_.notify_all();
+    }
+}
+
+bool ClientSession::write_some() {
+    const ssize_t sent =
+        ::send(socket_.native_handle(), outgoing_.data(), outgoing_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0) {
+        return errno == EAGAIN || errno == EINTR;
+    }
+    taken_ += static_cast<std::uint64_t>(sent);
+    if (sent == static_cast<ssize_t>(outgoing_.size())) {
+        std::string().swap(outgoing_);  // with its memory: a reply may have been large
+    } else {
+        outgoing_.erase(0, static_cast<std::size_t>(sent));
+    }
+    return true;
 }
 
 asio::awaitable<void> ClientSession::write_loop() {
     while (!gone_) {
-        if (!outgoing_.empty()) {
+        if (backlog_) {
             asio::error_code error;
             co_await socket_.async_wait(asio::socket_base::wait_write,
                                         asio::redirect_error(asio::use_awaitable, error));
             if (error || gone_) {
                 break;
             }
-            const ssize_t sent =
-                ::send(socket_.native_handle(), outgoing_.data(), outgoing_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-            if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+            if (!write_some()) {
                 break;
             }
-            taken_ += static_cast<std::uint64_t>(std::max<ssize_t>(sent, 0));
-            outgoing_.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
+            backlog_ = !outgoing_.empty();
             changed_.notify_all();
             continue;
         }

@@ -47,6 +47,7 @@ public:
     // A notification for this client; dropped where it no longer reads.
     void notify(std::string_view method, const JsonText& params);
     void push(const JsonText& params) override;
+    void flush() override;
     [[nodiscard]] std::uint64_t given() const override { return taken_ + outgoing_.size(); }
     [[nodiscard]] std::uint64_t taken() const override { return taken_; }
     void keep(bool on) override;
@@ -61,6 +62,8 @@ private:
     asio::awaitable<void> serve(Message message);
     asio::awaitable<std::optional<JsonText>> serve_one(Incoming incoming);
     void send(const JsonText& json);
+    void queue(const JsonText& json);
+    bool write_some();  // false: it reads no more
     void hang_up();
 
     asio::local::stream_protocol::socket socket_;
@@ -68,6 +71,7 @@ private:
     RpcCounters& counters_;
     FrameReader reader_;
     std::string outgoing_;
+    bool backlog_ = false;  // the kernel did not take all of it: write_loop() has the rest
     std::uint64_t taken_ = 0;
     int kept_ = 0;
     bool gone_ = false;

@@ -10,8 +10,10 @@ namespace cmssh {
 class EventSink {
 public:
     virtual ~EventSink() = default;
-    // One notification `event`, whatever waits for the client already. Nothing where it is gone.
+    // One notification `event`, whatever waits for the client already; on its way with flush(), at the latest. Nothing
+    // where it is gone.
     virtual void push(const JsonText& params) = 0;
+    virtual void flush() = 0;
     // Bytes for this client, from its first on: those that were given, and those that the kernel has taken.
     [[nodiscard]] virtual std::uint64_t given() const = 0;
     [[nodiscard]] virtual std::uint64_t taken() const = 0;

@@ -1,5 +1,8 @@
 #include "daemon/rpc/events.hpp"
 
+#include <asio/post.hpp>
+#include <asio/use_awaitable.hpp>
+
 #include <algorithm>
 #include <tuple>
 
@@ -10,6 +13,10 @@ namespace {
 
 using api::EventType;
 using api::SessionState;
+
+// Between two turns of the loop: some tens of microseconds.
+constexpr std::size_t kSubscribersAtOnce = 8;
+constexpr std::size_t kEventsAtOnce = 64;
 
 // What makes an event; round trip times, ages and the like change all the time, and do not. retry_at is computed from
 // what is left, so its milliseconds differ from call to call: `since` tells one wait from another.
@@ -49,7 +56,8 @@ std::optional<EventType> change(const std::optional<SessionState>& before, Sessi
 
 }  // namespace
 
-EventHub::EventHub(asio::any_io_executor executor, Clock& clock) : clock_(clock), tasks_(std::move(executor), clock) {}
+EventHub::EventHub(asio::any_io_executor executor, Clock& clock)
+    : executor_(executor), clock_(clock), tasks_(std::move(executor), clock) {}
 
 std::string EventHub::now_text() const {
     return format_time(clock_.wall_ms());
@@ -165,38 +173,74 @@ void EventHub::tell_forward(const std::string& id) {
 
 void EventHub::publish(api::Event event) {
     event.at = now_text();
-    for (Subscriber& subscriber : subscribers_) {
-        if (!subscriber.types || subscriber.types->contains(event.type)) {
-            deliver(subscriber, event);
-        }
+    Told told{.type = event.type, .at = event.at, .rest = {}};
+    told.rest = api::event_rest(std::move(event));
+    stream_.push_back(std::move(told));
+    if (!delivering_) {
+        delivering_ = true;
+        tasks_.spawn("events", deliver_soon());
     }
-    end_those([](const Subscriber& subscriber) { return subscriber.overflowed; });
 }
 
-void EventHub::deliver(Subscriber& subscriber, api::Event& event) {
+asio::awaitable<void> EventHub::deliver_soon() {
+    while (deliver_some()) {
+        co_await asio::post(executor_, asio::use_awaitable);
+    }
+    delivering_ = false;
+}
+
+bool EventHub::deliver_some() {
+    for (std::size_t i = 0; i < kSubscribersAtOnce && !subscribers_.empty(); ++i) {
+        Subscriber& first = subscribers_.front();
+        if (first.next == stream_end()) {
+            break;
+        }
+        deliver_to(first);
+        if (first.overflowed) {
+            end_those([&first](const Subscriber& it) { return &it == &first; });
+        } else if (first.next == stream_end()) {
+            subscribers_.splice(subscribers_.end(), subscribers_, subscribers_.begin());
+        }
+    }
+    const std::uint64_t needed = subscribers_.empty() ? stream_end() : subscribers_.front().next;
+    for (; stream_begin_ < needed; ++stream_begin_) {
+        stream_.pop_front();
+    }
+    return !stream_.empty();
+}
+
+void EventHub::deliver_to(Subscriber& subscriber) {
+    for (std::size_t i = 0; i < kEventsAtOnce && subscriber.next < stream_end() && !subscriber.overflowed; ++i) {
+        const Told& told = stream_[subscriber.next - stream_begin_];
+        ++subscriber.next;
+        if (!subscriber.types || subscriber.types->contains(told.type)) {
+            deliver(subscriber, told);
+        }
+    }
+    subscriber.sink->flush();
+}
+
+void EventHub::deliver(Subscriber& subscriber, const Told& told) {
     EventSink& sink = *subscriber.sink;
     while (!subscriber.waiting.empty() && subscriber.waiting.front().end <= sink.taken()) {
         subscriber.waiting_bytes -= subscriber.waiting.front().bytes;
         subscriber.waiting.pop_front();
     }
-    event.subscription = subscriber.id;
-    event.seq = ++subscriber.last_seq;
+    ++subscriber.last_seq;
     if (subscriber.waiting.size() >= kMaxWaiting || subscriber.waiting_bytes >= kMaxWaitingBytes) {
         api::Event overflow;
-        overflow.subscription = event.subscription;
-        overflow.seq = event.seq;
-        overflow.at = event.at;
+        overflow.subscription = subscriber.id;
+        overflow.seq = subscriber.last_seq;
+        overflow.at = told.at;
         sink.push(api::write(overflow));
         subscriber.overflowed = true;
         return;
     }
     const std::uint64_t begin = sink.given();
-    sink.push(api::write(event));
-    if (sink.taken() < sink.given()) {
-        const Waiting waiting{.end = sink.given(), .bytes = sink.given() - begin};
-        subscriber.waiting.push_back(waiting);
-        subscriber.waiting_bytes += waiting.bytes;
-    }
+    sink.push(api::event_text(subscriber.id, subscriber.last_seq, told.rest));
+    const Waiting waiting{.end = sink.given(), .bytes = sink.given() - begin};
+    subscriber.waiting.push_back(waiting);
+    subscriber.waiting_bytes += waiting.bytes;
 }
 
 Result<api::SubscribeResult> EventHub::subscribe(const api::SubscribeParams& params, EventSink& sink) {
@@ -219,6 +263,7 @@ Result<api::SubscribeResult> EventHub::subscribe(const api::SubscribeParams& par
     Subscriber subscriber;
     subscriber.id = result.subscription;
     subscriber.sink = &sink;
+    subscriber.next = stream_end();
     if (params.types) {
         subscriber.types.emplace(params.types->begin(), params.types->end());
     }
@@ -277,6 +322,8 @@ void EventHub::end_those(const std::function<bool(const Subscriber&)>& which) {
 
 void EventHub::request_stop() {
     stopping_ = true;
+    while (deliver_some()) {
+    }
     end_those([](const Subscriber&) { return true; });
 }
 

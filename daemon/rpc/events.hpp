@@ -1,7 +1,7 @@
 // Who is told of what changes. The parts of the daemon say only that something may have changed; once the loop's step
 // under way is done, it is compared with what was told of it last, and each difference becomes one event for every
 // subscriber. A snapshot and the place in that stream where it stands come from one step, so nothing is missing between
-// them. Without subscribers nothing is kept or compared.
+// them. Without subscribers nothing is kept or compared. With many, what else the daemon does goes on between them.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,7 @@ public:
     // InvalidParams where the sink has none of that id (any more).
     Result<api::Empty> unsubscribe(const api::UnsubscribeParams& params, const EventSink& sink);
     void end_all_of(const EventSink& sink);
-    // Nobody is told anything more.
+    // Nobody is told anything more, once they know what was told.
     void request_stop();
     asio::awaitable<void> shut_down();
 
@@ -52,10 +52,16 @@ private:
         std::uint64_t end = 0;  // in the stream of its client
         std::uint64_t bytes = 0;
     };
+    struct Told {
+        api::EventType type = api::EventType::Overflow;
+        std::string at;
+        std::string rest;  // event_rest()
+    };
     struct Subscriber {
         std::string id;
         std::optional<std::set<api::EventType>> types;
         EventSink* sink = nullptr;
+        std::uint64_t next = 0;  // in the stream
         std::uint64_t last_seq = 0;
         std::deque<Waiting> waiting = {};
         std::uint64_t waiting_bytes = 0;
@@ -69,13 +75,23 @@ private:
     void tell_connection(const std::string& key);
     void tell_forward(const std::string& id);
     void publish(api::Event event);
-    static void deliver(Subscriber& subscriber, api::Event& event);
+    [[nodiscard]] std::uint64_t stream_end() const { return stream_begin_ + stream_.size(); }
+    asio::awaitable<void> deliver_soon();
+    // Some more of the stream to the next few; false: everybody has it.
+    bool deliver_some();
+    void deliver_to(Subscriber& subscriber);
+    static void deliver(Subscriber& subscriber, const Told& told);
     [[nodiscard]] std::string now_text() const;
     void end_those(const std::function<bool(const Subscriber&)>& which);
 
+    asio::any_io_executor executor_;
     Clock& clock_;
     const EventSource* source_ = nullptr;
-    std::list<Subscriber> subscribers_;
+    std::list<Subscriber> subscribers_;  // who has least of the stream first
+    // What some of them are still to be given.
+    std::deque<Told> stream_;
+    std::uint64_t stream_begin_ = 0;
+    bool delivering_ = false;  // soon
     std::uint64_t last_id_ = 0;
     // As told last.
     std::map<std::string, api::Session> sessions_;

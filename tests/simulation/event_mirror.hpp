@@ -21,6 +21,7 @@ public:
     [[nodiscard]] std::optional<std::string> difference() const;
 
     void push(const JsonText& params) override;
+    void flush() override {}
     [[nodiscard]] std::uint64_t given() const override { return 0; }
     [[nodiscard]] std::uint64_t taken() const override { return 0; }
     void keep(bool /*on*/) override {}

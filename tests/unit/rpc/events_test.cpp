@@ -1,7 +1,11 @@
 #include "daemon/rpc/events.hpp"
 
+#include <asio/post.hpp>
+#include <asio/use_awaitable.hpp>
+
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <list>
 #include <map>
 #include <random>
@@ -69,6 +73,7 @@ public:
         }
         events.push_back(Json::parse(params.text));
     }
+    void flush() override {}
     [[nodiscard]] std::uint64_t given() const override { return given_; }
     [[nodiscard]] std::uint64_t taken() const override { return taken_; }
     void keep(bool on) override { kept += on ? 1 : -1; }
@@ -299,6 +304,60 @@ TEST_F(Events, ReadingInTimeNeverOverflows) {
         }
     }
     EXPECT_EQ(sink.events.size(), 3 * EventHub::kMaxWaiting);
+}
+
+asio::awaitable<void> turns(asio::any_io_executor executor, int count) {
+    for (int i = 0; i < count; ++i) {
+        co_await asio::post(executor, asio::use_awaitable);
+    }
+}
+
+TEST_F(Events, ForManyLetTheLoopTurnBetween) {
+    std::list<FakeSink> sinks(100);
+    for (FakeSink& it : sinks) {
+        subscribe(it);
+    }
+    const auto told = [&sinks] {
+        return std::count_if(sinks.begin(), sinks.end(), [](const FakeSink& it) { return !it.events.empty(); });
+    };
+    std::ptrdiff_t told_by_then = 0;
+    const auto other_work = [&]() -> asio::awaitable<void> {
+        set("sess-a", SessionState::Running);
+        co_await turns(loop.executor(), 5);
+        told_by_then = told();
+        set("sess-a", SessionState::Exited);
+    };
+    loop.run(other_work());
+    EXPECT_GT(told_by_then, 0);
+    EXPECT_LT(told_by_then, 100);
+    for (const FakeSink& it : sinks) {
+        EXPECT_THAT(it.types(), ElementsAre("session.started", "session.ended"));
+        EXPECT_EQ(it.events.back().at("seq"), 2);
+        hub.end_all_of(it);
+    }
+}
+
+TEST_F(Events, AreToldBeforeTheEnd) {
+    subscribe(sink);
+    subscribe(other);
+    const auto tell_and_stop = [&]() -> asio::awaitable<void> {
+        set("sess-a", SessionState::Running);
+        co_await turns(loop.executor(), 1);
+        hub.request_stop();
+    };
+    loop.run(tell_and_stop());
+    EXPECT_THAT(sink.types(), ElementsAre("session.started"));
+    EXPECT_THAT(other.types(), ElementsAre("session.started"));
+}
+
+TEST(Event, WrittenForEachSubscriptionIsAsWrittenWhole) {
+    api::Event event;
+    event.subscription = "sub-\"7\"";
+    event.seq = 12;
+    event.type = EventType::SessionStarted;
+    event.at = "2026-01-01T00:00:00.000Z";
+    event.session.emplace().id = "sess-a";
+    EXPECT_EQ(api::event_text(event.subscription, event.seq, api::event_rest(event)).text, api::write(event).text);
 }
 
 TEST_F(Events, EndWithUnsubscribeOfTheirOwnClient) {
