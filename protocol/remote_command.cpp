@@ -15,7 +15,8 @@ constexpr std::string_view kMarkPrefix = "cmssh-exec-";
 // the default actions again. Where a terminal is closed, the kernel sends SIGHUP to the shell alone, and to the rest
 // when that has died of it. The shell says "Terminated" and the like on a standard error that is nobody's: descriptor 9
 // keeps the real one. $1 is the mark. No line end, quote or ! in it: see for_any_shell().
-constexpr std::string_view kUnpack = R"sh(shift; eval "set -- $(printf %b "$@")"; )sh";
+constexpr std::string_view kSkipMark = "shift; ";
+constexpr std::string_view kUnpack = R"sh(eval "set -- $(printf %b "$@")"; )sh";
 constexpr std::string_view kTrap = "trap : HUP INT QUIT TERM USR1 USR2; ";
 constexpr std::string_view kTrapOnTerminal = "trap : INT QUIT TERM USR1 USR2; ";
 constexpr std::string_view kReadSetup = "IFS= read -r cmssh_s; ";
@@ -23,8 +24,11 @@ constexpr std::string_view kRun = R"sh(exec 9>&2 2>/dev/null; (exec "$@" 2>&9 9>
 constexpr std::string_view kSetUpAndRun =
     R"sh(exec 9>&2 2>/dev/null; (eval "$(printf %b "$cmssh_s")"; exec "$@" 2>&9 9>&-); exit $?)sh";
 
-std::string run_script(ExecInput input) {
-    std::string script(kUnpack);
+std::string run_script(ExecInput input, bool packed) {
+    std::string script(kSkipMark);
+    if (packed) {
+        script += kUnpack;
+    }
     switch (input) {
         case ExecInput::Plain:
             return script.append(kTrap).append(kRun);
@@ -34,6 +38,11 @@ std::string run_script(ExecInput input) {
             return script.append(kTrapOnTerminal).append(kRun);
     }
     return script;
+}
+
+// Every login shell takes it in single quotes as it is.
+bool is_plain(std::string_view word) {
+    return word.size() <= kPiece && octal_escaped(word, "'!") == word;
 }
 
 // Nothing of this line itself looks like the mark. Where the shell leads no group, as below a command that sshd was
@@ -104,13 +113,18 @@ std::string for_any_shell(std::string_view script) {
 }
 
 std::string exec_command(std::string_view mark, const std::vector<std::string>& words, ExecInput input) {
-    std::string text;
-    for (const auto& word : words) {
-        text += (text.empty() ? "" : " ") + sh_quote(word);
-    }
-    std::string line = "exec /bin/sh -c '" + run_script(input) + "' sh ";
+    // Without unpacking it is one process less on the server.
+    const bool packed = !std::all_of(words.begin(), words.end(), is_plain);
+    std::string line = "exec /bin/sh -c '" + run_script(input, packed) + "' sh ";
     line += kMarkPrefix;
     line += mark;
+    std::string text;
+    for (const auto& word : words) {
+        text += ' ' + sh_quote(word);
+    }
+    if (!packed) {
+        return line + text;
+    }
     for (std::string_view rest = text; !rest.empty(); rest.remove_prefix(std::min(kPiece, rest.size()))) {
         line += " '" + octal_escaped(rest.substr(0, kPiece), "'!") + "'";
     }

@@ -76,6 +76,35 @@ TEST_F(ExecCommand, HandsEveryWordOnByteForByte) {
     }
 }
 
+// Such words are not packed.
+TEST_F(ExecCommand, HandsPlainWordsOnAsTheyAre) {
+    Words words = {"",      "a b",   "$HOME", "${HOME}", "$argv",
+                   "$(id)", "`id`",  "~",     "~root",   "*",
+                   "?",     "[a-z]", "{a,b}", "{}",      "=ls",
+                   "%s",    "%self", "^a^b",  "#x",      "a;b",
+                   "&&",    "\"a\"", "-n",    "--",      std::string(1600, 'x')};
+    for (char c = ' '; c < 0x7F; ++c) {
+        if (c != '\'' && c != '!' && c != '\\') {
+            words.emplace_back(1, c);
+            words.emplace_back(3, c);
+        }
+    }
+    Words command = {"/usr/bin/printf", "%s|"};
+    command.insert(command.end(), words.begin(), words.end());
+    std::string expected;
+    for (const auto& word : words) {
+        expected += word + '|';
+    }
+    const std::string line = exec_command("lease-a", command);
+    EXPECT_EQ(line.find("printf %b"), std::string::npos);
+    for (const auto& shell : login_shells()) {
+        const Ran ran = run_by(shell, line);
+        EXPECT_EQ(ran.exit_code, 0) << shell << ran.errors;
+        EXPECT_EQ(ran.output, expected) << shell;
+        EXPECT_EQ(ran.errors, "") << shell;
+    }
+}
+
 TEST_F(ExecCommand, IsAsLongAsTheServersKernelTakes) {
     const std::string plain(120 * 1024, 'x');
     std::string escaped;
