@@ -29,6 +29,7 @@ public:
 
 private:
     asio::awaitable<void> serve(std::list<std::unique_ptr<ClientSession>>::iterator client);
+    void give_back_memory();
     void refuse(asio::local::stream_protocol::socket socket, const Error& error);
 
     asio::any_io_executor executor_;
@@ -39,6 +40,7 @@ private:
     // Given up for a moment when descriptors run out, so that a client can be told instead of left waiting.
     UniqueFd reserve_;
     std::list<std::unique_ptr<ClientSession>> clients_;
+    int most_clients_ = 0;  // since memory was last given back
     RpcCounters counters_;
     bool stopping_ = false;
     Event stop_;
