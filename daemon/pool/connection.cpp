@@ -199,7 +199,7 @@ void Connection::note_error(const Error& error) {
 asio::awaitable<void> Connection::follow_deadline() {
     while (!shutting_down_) {
         const Instant deadline = machine_.deadline().value_or(Instant::max());
-        const Instant probe_at = probing_ ? Instant::max() : machine_.probe_at().value_or(Instant::max());
+        const Instant probe_at = probing_ ? Instant::max() : next_probe();
         const bool changed = co_await deadline_changed_.wait_until(std::min(deadline, probe_at));
         if (changed || shutting_down_) {
             continue;
@@ -211,6 +211,14 @@ asio::awaitable<void> Connection::follow_deadline() {
             tasks_.spawn(key_text_, probe(false, probe_at));
         }
     }
+}
+
+// At whole ticks of the clock, and never later than due: so one waking of the daemon serves several connections.
+Instant Connection::next_probe() const {
+    constexpr int kTicks = 64;  // of an interval
+    const auto due = machine_.probe_at();
+    const Duration tick = std::max<Duration>(services_.config.pool.health_interval / kTicks, Duration(1));
+    return due ? *due - due->time_since_epoch() % tick : Instant::max();
 }
 
 void Connection::wake_up() {

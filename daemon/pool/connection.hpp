@@ -362,6 +362,7 @@ private:
     [[nodiscard]] Retired* find_retired(const Master& master);
     void forget_retired(const Master& master);
     asio::awaitable<void> follow_deadline();
+    [[nodiscard]] Instant next_probe() const;
     asio::awaitable<Result<void>> open_tmux(Instant deadline);
     [[nodiscard]] bool wants_tmux() const { return wants_tmux_ || sessions_ > 0; }
     // of_tmux: why its channel could not be opened.
