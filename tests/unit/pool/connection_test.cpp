@@ -384,7 +384,8 @@ TEST_F(ConnectionTest, AProbeOfAMasterThatIsReplacedMeanwhileSaysNothingOfTheNew
     EXPECT_EQ(connection_.describe().probes.failed, 0U);
 }
 
-// With the jitter of 0.5 a probe begins every 13.5 s, and its deadline is 5 s: a dead path is acted upon after 32 s.
+// With the jitter of 0.5 a probe begins every 13.5 s, or a tick of 235 ms earlier, and its deadline is 5 s: a dead path
+// is acted upon after 32 s.
 constexpr Duration kFirstFailure = 18500ms;
 constexpr Duration kSecondFailure = 32s;
 
@@ -409,9 +410,9 @@ TEST_F(ConnectionHealth, IsProbedByItselfWithoutAChannelOfItsOwn) {
     const auto master = bring_up();
     const int before = master->channels_asked;
     EXPECT_FALSE(view().rtt_ms);
-    loop_.advance(13499ms);
+    loop_.advance(13260ms);
     EXPECT_EQ(view().probes.ok, 0U);
-    loop_.advance(1ms);
+    loop_.advance(240ms);
     EXPECT_EQ(view().probes.ok, 1U);
     EXPECT_TRUE(view().rtt_ms);
     EXPECT_TRUE(view().probes.last_at);
@@ -419,6 +420,21 @@ TEST_F(ConnectionHealth, IsProbedByItselfWithoutAChannelOfItsOwn) {
     EXPECT_EQ(view().probes.ok, 11U);
     EXPECT_EQ(master->checks, 11);
     EXPECT_EQ(master->channels_asked, before);
+}
+
+TEST_F(ConnectionHealth, ProbesBeginAtTicksThatConnectionsShare) {
+    bring_up();
+    loop_.advance(20ms);
+    Connection other(services_, ServerKey{.user = "u", .host = "other"}, "/run/other", false);
+    const auto up = loop_.start(other.ensure_up({}));
+    succeed(1);
+    ASSERT_TRUE(up.done() && *up);
+    const Instant end = loop_.now() + 15s;
+    while (view().probes.ok == 0 && loop_.now() < end) {
+        loop_.advance(1ms);
+    }
+    EXPECT_EQ(other.describe().probes.ok, 1U);
+    loop_.run(other.shut_down());
 }
 
 TEST_F(ConnectionHealth, IsDoubtedInTimeWhereTheTimeoutIsLongerThanTheInterval) {
@@ -530,11 +546,11 @@ TEST_F(ConnectionHealth, TheNextLoginWaitsUntilTheControlPathIsFree) {
     old->stopped = true;  // its process has answered the last probe already
     loop_.advance(1s);
     ASSERT_EQ(state(), State::Backoff);
-    loop_.advance(4900ms);
+    loop_.advance(4700ms);
     EXPECT_EQ(state(), State::Connecting);
     EXPECT_EQ(launcher_.count(), 1U);
     EXPECT_FALSE(old->dead());
-    loop_.advance(100ms);
+    loop_.advance(300ms);
     EXPECT_TRUE(old->dead()) << "it did not step aside";
     ASSERT_EQ(launcher_.count(), 2U);
     succeed(1);
