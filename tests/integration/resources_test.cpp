@@ -123,6 +123,43 @@ TEST(Descriptors, ThatAreGivenBackBringTheConnectionBack) {
     EXPECT_EQ(world.sshd.logins(), 2);
 }
 
+std::int64_t wake_ups(pid_t pid) {
+    const std::string text = read_file("/proc/" + std::to_string(pid) + "/status");
+    constexpr std::string_view kName = "\nvoluntary_ctxt_switches:";
+    return std::stoll(text.substr(text.find(kName) + kName.size()));
+}
+
+// Not even one to accept a newcomer with, who is in line all the time: it is looked after ten times a second, and not
+// without end.
+TEST(Descriptors, ThatAreExhaustedCostNoTime) {
+    World world(servers(1));
+    const std::string id = world.start_id("server-1", kLong);
+    (void)world.spare(1);
+    const rlimit none{3, 1024};
+    ASSERT_EQ(::prlimit(world.daemon.pid(), RLIMIT_NOFILE, &none, nullptr), 0);
+    std::vector<std::unique_ptr<RpcClient>> newcomers;
+    std::vector<int> asked;
+    for (int i = 0; i < 10; ++i) {
+        newcomers.push_back(std::make_unique<RpcClient>(world.daemon.socket_path()));
+        asked.push_back(newcomers.back()->send("ping"));
+    }
+    const Usage usage(world.daemon.pid());
+    const std::int64_t before = wake_ups(world.daemon.pid());
+    constexpr int kSeconds = 3;
+    EXPECT_THROW((void)newcomers.back()->reply(asked.back(), in(std::chrono::seconds(kSeconds))), RpcFailure);
+    const std::int64_t woken = wake_ups(world.daemon.pid()) - before;
+    std::printf("without a descriptor: %.1f %% of a processor, woken %lld times\n", usage.processor_share() * 100,
+                static_cast<long long>(woken));
+    EXPECT_LT(usage.processor_share(), kSanitized ? 0.25 : 0.05);
+    EXPECT_LT(woken, 30 * kSeconds);
+    EXPECT_EQ(world.list(), Words{id});
+    const rlimit many{1024, 1024};
+    ASSERT_EQ(::prlimit(world.daemon.pid(), RLIMIT_NOFILE, &many, nullptr), 0);
+    for (std::size_t i = 0; i < newcomers.size(); ++i) {
+        EXPECT_TRUE(newcomers[i]->reply(asked[i]).contains("result"));
+    }
+}
+
 // Root is refused no process, so that the daemon is somebody else's.
 TEST(Processes, ThatAreRefusedStopWhatNeedsThemOnly) {
     const Words become = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
@@ -485,7 +522,9 @@ TEST(StoppedDaemon, ForHalfAMinuteTakesNoServerForDead) {
     // One is under way, whose answer is there long before the daemon looks.
     world.sshd.signal_connections(SIGSTOP);
     const int checked = world.rpc().send("check");
-    watcher.call("ping");
+    for (int turn = 0; turn < 20; ++turn) {
+        watcher.call("ping");
+    }
     ASSERT_EQ(::kill(world.daemon.pid(), SIGSTOP), 0);
     world.sshd.signal_connections(SIGCONT);
     RpcClient newcomer(world.daemon.socket_path());
