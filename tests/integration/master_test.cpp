@@ -146,6 +146,12 @@ TEST(Master, HandsNoAgentOnAndLeavesNoCore) {
               std::string::npos)
         << "plain ssh does not hand it on either";
     EXPECT_EQ(world.rpc().call("exec", {{"ctx", "server-1"}, {"command", ask}}).at("stdout"), "agent: none\n");
+    // Nor where one of those who are on it wants it to.
+    const std::string path = world.connection(world.key("127.0.0.1")).at("control_path");
+    EXPECT_EQ(run({"ssh", "-A", "-F", world.sshd.ssh_config(), "-S", path, "-o", "ProxyCommand=false", "server-1",
+                   "echo \"agent: ${SSH_AUTH_SOCK-none}\""})
+                  .output,
+              "agent: none\n");
     const std::string id = world.start_id("server-1", ask);
     world.wait(id);
     EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "agent: none\n");

@@ -701,7 +701,7 @@ TEST(Registry, OfANewerDaemonIsKeptAsItIsAndMadeAnewFromTheServers) {
     const std::string file = world.dir / "state/cmssh/registry.db";
     std::string bytes = read_file(file);
     // SQLite's file format: user_version is the four bytes at 60.
-    bytes.at(62) = 99;
+    bytes.at(63) = 99;
     write_file(file, bytes);
     world.start_daemon();
     EXPECT_TRUE(wait_until([&] { return world.list() == Words{id}; }));
