@@ -35,8 +35,7 @@ Function* real(const char* name) {
 }
 
 template <typename Function, typename... Arguments>
-auto call(const char* name, const char* what, int fd, Arguments... arguments) {
-    static Function* const function = real<Function>(name);
+auto call(Function* function, const char* what, int fd, Arguments... arguments) {
     const int error = errno;
     if (bad(fd, what)) {
         errno = EIO;
@@ -55,34 +54,44 @@ extern "C" {
 
 // NOLINTBEGIN: glibc's names
 ssize_t write(int fd, const void* from, size_t size) {
-    return call<ssize_t(int, const void*, size_t)>("write", kWrites, fd, from, size);
+    static auto* const next = real<ssize_t(int, const void*, size_t)>("write");
+    return call(next, kWrites, fd, from, size);
 }
 ssize_t pwrite(int fd, const void* from, size_t size, off_t at) {
-    return call<ssize_t(int, const void*, size_t, off_t)>("pwrite", kWrites, fd, from, size, at);
+    static auto* const next = real<ssize_t(int, const void*, size_t, off_t)>("pwrite");
+    return call(next, kWrites, fd, from, size, at);
 }
 ssize_t pwrite64(int fd, const void* from, size_t size, off64_t at) {
-    return call<ssize_t(int, const void*, size_t, off64_t)>("pwrite64", kWrites, fd, from, size, at);
+    static auto* const next = real<ssize_t(int, const void*, size_t, off64_t)>("pwrite64");
+    return call(next, kWrites, fd, from, size, at);
 }
 int fsync(int fd) {
-    return call<int(int)>("fsync", kWrites, fd);
+    static auto* const next = real<int(int)>("fsync");
+    return call(next, kWrites, fd);
 }
 int fdatasync(int fd) {
-    return call<int(int)>("fdatasync", kWrites, fd);
+    static auto* const next = real<int(int)>("fdatasync");
+    return call(next, kWrites, fd);
 }
 int ftruncate(int fd, off_t size) noexcept {
-    return call<int(int, off_t)>("ftruncate", kWrites, fd, size);
+    static auto* const next = real<int(int, off_t)>("ftruncate");
+    return call(next, kWrites, fd, size);
 }
 int ftruncate64(int fd, off64_t size) noexcept {
-    return call<int(int, off64_t)>("ftruncate64", kWrites, fd, size);
+    static auto* const next = real<int(int, off64_t)>("ftruncate64");
+    return call(next, kWrites, fd, size);
 }
 ssize_t read(int fd, void* to, size_t size) {
-    return call<ssize_t(int, void*, size_t)>("read", kReads, fd, to, size);
+    static auto* const next = real<ssize_t(int, void*, size_t)>("read");
+    return call(next, kReads, fd, to, size);
 }
 ssize_t pread(int fd, void* to, size_t size, off_t at) {
-    return call<ssize_t(int, void*, size_t, off_t)>("pread", kReads, fd, to, size, at);
+    static auto* const next = real<ssize_t(int, void*, size_t, off_t)>("pread");
+    return call(next, kReads, fd, to, size, at);
 }
 ssize_t pread64(int fd, void* to, size_t size, off64_t at) {
-    return call<ssize_t(int, void*, size_t, off64_t)>("pread64", kReads, fd, to, size, at);
+    static auto* const next = real<ssize_t(int, void*, size_t, off64_t)>("pread64");
+    return call(next, kReads, fd, to, size, at);
 }
 // NOLINTEND
 }
