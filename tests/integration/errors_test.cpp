@@ -245,8 +245,8 @@ TEST(Error, ConnectRefusedBehindAHop) {
 // An ssh that is none.
 class SshProgram : public ::testing::Test {
 protected:
-    void use(const std::string& program) {
-        write_file(world.daemon.config_file(), "[pool]\nconnect_timeout = \"1s\"\n[ssh]\nprogram = \"" + program +
+    void use(const std::string& program, const std::string& pool = {}) {
+        write_file(world.daemon.config_file(), "[pool]\n" + pool + "[ssh]\nprogram = \"" + program +
                                                    "\"\noptions = [\"-F\", \"" + world.sshd.ssh_config() + "\"]\n");
         world.rpc().call("reload");
     }
@@ -262,7 +262,7 @@ protected:
         write_file(program, "#!/bin/sh\n" + begin + "\necho $$ >>" + pids + "\nsleep 1001 &\necho $! >>" + pids +
                                 "\nsleep 1002\n:\n");
         std::filesystem::permissions(program, std::filesystem::perms::owner_all);
-        use(program);
+        use(program, "connect_timeout = \"1s\"\n");
         const Json error = refused_start(world, "server-1");
         EXPECT_EQ(error.at("data").at("kind"), kind) << error;
         expect_nothing_left(world);

@@ -24,11 +24,11 @@ using ::testing::HasSubstr;
 
 const Words kLong = {"sleep", "1000"};
 
+// far: server-1, over a path that can lose packets.
 class Path : public ::testing::Test {
 protected:
-    explicit Path(const std::string& pool)
-        : world(servers(1),
-                "[pool]\nconnect_timeout = \"1s\"\nbackoff_initial = \"200ms\"\nbackoff_max = \"500ms\"\n" + pool),
+    explicit Path(const std::string& pool = {})
+        : world(servers(1), "[pool]\nbackoff_initial = \"200ms\"\nbackoff_max = \"500ms\"\n" + pool),
           path(world.sshd.port()),
           key(own_user() + "@127.0.0.1:" + std::to_string(path.port())) {
         world.sshd.add_ssh_config("Host far\n    HostName 127.0.0.1\n    Port " + std::to_string(path.port()) + '\n');
@@ -41,7 +41,7 @@ protected:
 
 class BlackHole : public Path {
 protected:
-    BlackHole() : Path("health_interval = \"300ms\"\nhealth_timeout = \"300ms\"\n") {}
+    BlackHole() : Path("connect_timeout = \"2s\"\nhealth_interval = \"300ms\"\nhealth_timeout = \"500ms\"\n") {}
 };
 
 // Nothing arrives any more, in either direction, and nobody says so.
@@ -67,7 +67,7 @@ TEST_F(BlackHole, IsNoticedInTimeWithoutAStormAndWaitedOut) {
         const Json connection = world.connection(key);
         return connection.at("state") == "backoff" && connection.at("last_error").at("kind") == "connect_timeout";
     };
-    constexpr std::size_t kAttempts = 3;
+    constexpr std::size_t kAttempts = 2;
     ASSERT_TRUE(wait_until([&] {
         const auto processes = world.daemon.ssh_processes();
         most = std::max(most, processes.size());
@@ -92,10 +92,11 @@ TEST_F(BlackHole, IsNoticedInTimeWithoutAStormAndWaitedOut) {
     EXPECT_TRUE(wait_until([&] { return world.daemon.ssh_processes().size() == 2; }));
 }
 
-// TCP sends again what was lost: it is slow, and it is a connection.
+// TCP sends again what was lost, and waits twice as long each time: it is slow, and it is a connection.
 class Loss : public Path {
 protected:
-    Loss() : Path("health_interval = \"100ms\"\n") {}
+    // A silence of 20 s is one too many, as it is with the usual settings: there is none of it by mere chance.
+    Loss() : Path("health_timeout = \"10s\"\n") {}
 };
 
 TEST_F(Loss, OfThirtyPacketsInAHundredIsNoOutage) {
@@ -105,29 +106,26 @@ TEST_F(Loss, OfThirtyPacketsInAHundredIsNoOutage) {
     watcher.call("subscribe");
     path.lose(30);
     const auto begin = std::chrono::steady_clock::now();
-    const auto probes = [this] { return world.connection(key).at("probes").at("ok").get<int>(); };
-    const int before = probes();
-    const std::string another = world.start_id("far", {"sh", "-c", "echo text; exit 3"});
-    EXPECT_EQ(world.wait(another).at("exit_code"), 3);
     EXPECT_EQ(world.rpc().call("exec", {{"ctx", "far"}, {"command", {"echo", "word"}}}).at("stdout"), "word\n");
-    EXPECT_TRUE(wait_until([&] { return probes() >= before + 20; }));
+    constexpr int kProbes = 15;
+    for (int i = 0; i < kProbes; ++i) {
+        world.rpc().call("check", {{"ctx", "far"}});
+    }
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
     const Json connection = world.connection(key);
-    std::printf("a start, an exec and %d probes in %.1f s, round trips %s\n", probes() - before, took.count(),
-                connection.at("rtt_ms").dump().c_str());
-    EXPECT_GT(connection.at("rtt_ms").at("p95"), 100.0) << "nothing was lost";
+    std::printf("an exec and %d probes in %.1f s, round trips %s, %u packets lost\n", kProbes, took.count(),
+                connection.at("rtt_ms").dump().c_str(), path.lost());
+    EXPECT_GT(path.lost(), 5U);
     EXPECT_EQ(connection.at("master_pid"), started.at("connection").at("master_pid"));
     EXPECT_EQ(connection.at("reconnects"), 0);
     EXPECT_EQ(world.session(id).at("state"), "running");
     watcher.call("ping");
     int degraded = 0;
     for (const Json& event : watcher.notifications()) {
-        EXPECT_NE(event.at("params").at("type"), "session.unreachable") << event;
-        if (event.at("params").contains("connection")) {
-            degraded += event.at("params").at("connection").at("state") == "degraded" ? 1 : 0;
-        }
+        const Json& told = event.at("params");
+        EXPECT_NE(told.at("type"), "session.unreachable") << event;
+        degraded += told.contains("connection") && told.at("connection").at("state") == "degraded" ? 1 : 0;
     }
-    std::printf("degraded %d times\n", degraded);
     EXPECT_LE(degraded, 1) << "it flaps";
     path.lose(0);
     EXPECT_TRUE(world.connection_becomes(key, "up"));
@@ -135,7 +133,7 @@ TEST_F(Loss, OfThirtyPacketsInAHundredIsNoOutage) {
 }
 
 // RST, to the master and to sshd, in mid-connection.
-TEST_F(BlackHole, IsNoneWhereTheConnectionIsReset) {
+TEST_F(Path, ThatIsResetIsSeenAtOnce) {
     const Json started = world.start("far", kLong);
     const std::string id = started.at("session").at("id");
     const pid_t master = started.at("connection").at("master_pid");
@@ -144,7 +142,7 @@ TEST_F(BlackHole, IsNoneWhereTheConnectionIsReset) {
     EXPECT_TRUE(world.becomes(id, "running"));
     EXPECT_FALSE(alive(master));
     EXPECT_EQ(path.connections(), 2);
-    EXPECT_EQ(world.connection(key).at("probes").at("failed"), 0) << "its end was seen, not a silence";
+    EXPECT_EQ(world.connection(key).at("probes").at("failed"), 0);
     EXPECT_TRUE(wait_until([&] { return world.daemon.ssh_processes().size() == 1; }));
 }
 

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <linux/filter.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -110,6 +111,20 @@ void LossyPath::reset() {
             ::shutdown(socket, SHUT_RD);
         }
     }
+}
+
+unsigned LossyPath::lost() {
+    const std::lock_guard lock(mutex_);
+    unsigned sum = 0;
+    for (const Connection& connection : connections_) {
+        for (const int socket : {connection.client.get(), connection.server.get()}) {
+            std::array<std::uint32_t, SK_MEMINFO_VARS> facts{};
+            socklen_t size = sizeof(facts);
+            ::getsockopt(socket, SOL_SOCKET, SO_MEMINFO, facts.data(), &size);
+            sum += facts[SK_MEMINFO_DROPS];
+        }
+    }
+    return sum;
 }
 
 void LossyPath::take_one() {

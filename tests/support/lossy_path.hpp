@@ -26,6 +26,8 @@ public:
     void lose(int percent);
     // Both sides of each connection are told by TCP that there is none.
     void reset();
+    // Packets of the connections that there are.
+    [[nodiscard]] unsigned lost();
     // Of those that have come through; a loss may have kept others from it.
     [[nodiscard]] int connections() const { return accepted_; }
 
