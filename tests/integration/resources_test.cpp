@@ -325,6 +325,18 @@ protected:
         }
         return count;
     }
+    // `gone`, which has printed "saved".
+    std::string ended_session() {
+        const std::string end = world.dir / "end";
+        const std::string id = world.start_id(
+            "server-1", {"sh", "-c", "echo saved; until [ -e \"$0\" ]; do sleep 0.02; done; exit 4", end},
+            {{"name", "gone"}});
+        EXPECT_TRUE(wait_until([&] { return world.rpc().call("logs", {{"session", id}}).at("text") == "saved\n"; }));
+        write_file(end, "");
+        EXPECT_EQ(world.wait(id).at("exit_code"), 4);
+        EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "saved\n");
+        return id;
+    }
     void expect_nothing_set_aside() const {
         for (const auto& entry : std::filesystem::directory_iterator(world.dir / "state/cmssh")) {
             EXPECT_EQ(entry.path().string().find(".db."), std::string::npos) << entry.path();
@@ -337,9 +349,7 @@ protected:
 
 TEST_F(BadDisk, ThatTakesNoWritesIsSaidOnceAndWaitedOut) {
     const std::string before = world.start_id("server-1", kLong, {{"name", "before"}});
-    const std::string gone = world.start_id("server-1", {"sh", "-c", "echo saved; exit 4"}, {{"name", "gone"}});
-    EXPECT_EQ(world.wait(gone).at("exit_code"), 4);
-    EXPECT_EQ(world.rpc().call("logs", {{"session", gone}}).at("text"), "saved\n");
+    const std::string gone = ended_session();
     EXPECT_FALSE(unsaved());
     write_file(gate + ".writes", "");
     const std::string meanwhile =
@@ -375,8 +385,7 @@ TEST_F(BadDisk, ThatTakesNoWritesIsSaidOnceAndWaitedOut) {
 
 TEST_F(BadDisk, ThatCannotBeReadHidesTheRegistryUntilItCan) {
     const std::string running = world.start_id("server-1", kLong, {{"name", "running"}});
-    const std::string gone = world.start_id("server-1", {"sh", "-c", "echo saved; exit 4"}, {{"name", "gone"}});
-    EXPECT_EQ(world.wait(gone).at("exit_code"), 4);
+    const std::string gone = ended_session();
     write_file(gate + ".reads", "");
     next_daemon();
     EXPECT_TRUE(unsaved());
