@@ -4,6 +4,7 @@
 #include <asio/redirect_error.hpp>
 #include <asio/use_awaitable.hpp>
 
+#include <malloc.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -19,6 +20,15 @@ constexpr int kMaxInFlight = 128;
 // Requests are not read while more than this is unwritten, so a client that never reads holds at most this and its
 // requests' own replies.
 constexpr std::size_t kMaxOutgoing = 4 * 1024 * 1024;
+
+// As JSON a message takes up to forty times its size in small pieces, which malloc would keep.
+constexpr std::size_t kLargeMessage = 256 * 1024;
+
+void give_memory_back() {
+#ifdef __GLIBC__
+    ::malloc_trim(0);
+#endif
+}
 
 JsonText text_of(const Json& json) {
     return {dump_json(json)};
@@ -78,7 +88,8 @@ asio::awaitable<void> ClientSession::read_loop() {
         }
         if (*text) {
             ++in_flight_;
-            tasks_.spawn("client", serve(parse_message(**text)));
+            const std::size_t size = (*text)->size();
+            tasks_.spawn("client", serve(parse_message(**text), size));
             // Others have their turn between any two of its requests, however many came at once.
             co_await asio::post(socket_.get_executor(), asio::use_awaitable);
             while (!gone_ && (in_flight_ >= kMaxInFlight || outgoing_.size() > kMaxOutgoing)) {
@@ -105,7 +116,7 @@ asio::awaitable<void> ClientSession::read_loop() {
     }
 }
 
-asio::awaitable<void> ClientSession::serve(Message message) {
+asio::awaitable<void> ClientSession::serve(Message message, std::size_t size) {
     JsonText replies;
     for (auto& incoming : message.items) {
         const auto reply = co_await serve_one(std::move(incoming));
@@ -118,6 +129,10 @@ asio::awaitable<void> ClientSession::serve(Message message) {
     }
     if (!replies.text.empty()) {
         send(replies);
+    }
+    if (size >= kLargeMessage) {
+        message = {};
+        give_memory_back();
     }
     --in_flight_;
     changed_.notify_all();

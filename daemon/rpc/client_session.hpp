@@ -59,7 +59,7 @@ private:
     asio::awaitable<void> write_loop();
     // After end of file: tells a client that is gone from one that only has nothing more to say.
     asio::awaitable<void> watch_for_hangup();
-    asio::awaitable<void> serve(Message message);
+    asio::awaitable<void> serve(Message message, std::size_t size);
     asio::awaitable<std::optional<JsonText>> serve_one(Incoming incoming);
     void send(const JsonText& json);
     void queue(const JsonText& json);

@@ -109,6 +109,23 @@ TEST_F(DaemonStart, ReplacesTheSocketOfACrashedOne) {
     EXPECT_EQ(world.rpc().call("ping"), Json::object());
 }
 
+// A process id that is somebody else's by now says nothing.
+TEST_F(DaemonStart, BelievesNoLockFileThatNobodyHolds) {
+    const std::string lock = world.daemon.runtime_dir() + "/cmsshd.lock";
+    ASSERT_TRUE(exists(lock));
+    { const UnixSocket stale(world.daemon.socket_path(), SOCK_STREAM); }
+    for (const std::string& text : {std::to_string(::getpid()) + '\n', std::string(100'000, '\xff'), std::string()}) {
+        write_file(lock, text);
+        write_file(world.dir / "state/cmssh/cmsshd.lock", text);
+        world.start_daemon();
+        EXPECT_EQ(world.rpc().call("ping"), Json::object());
+        expect_refusal(start(), 3, "another cmsshd");
+        world.daemon.crash();
+        ASSERT_TRUE(exists(world.daemon.socket_path()));
+    }
+    world.start_daemon();
+}
+
 TEST_F(DaemonStart, IsRefusedOnASocketThatAnotherProgramServes) {
     const UnixSocket other(world.dir / "other.sock", SOCK_STREAM);
     expect_refusal(start({"--socket", world.dir / "other.sock"}), 3, world.dir / "other.sock");

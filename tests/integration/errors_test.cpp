@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <filesystem>
+#include <sstream>
 
 #include "tests/support/world.hpp"
 
@@ -239,6 +240,63 @@ TEST(Error, ConnectRefusedBehindAHop) {
     EXPECT_EQ(world.daemon.ssh_processes().size(), 1U) << "the hop's master, for the next who comes";
     EXPECT_EQ(world.connection(world.key("127.0.0.2")).at("leases"), 0);
     EXPECT_TRUE(world.list().empty());
+}
+
+// An ssh that is none.
+class SshProgram : public ::testing::Test {
+protected:
+    void use(const std::string& program, const std::string& pool = {}) {
+        write_file(world.daemon.config_file(), "[pool]\n" + pool + "[ssh]\nprogram = \"" + program +
+                                                   "\"\noptions = [\"-F\", \"" + world.sshd.ssh_config() + "\"]\n");
+        world.rpc().call("reload");
+    }
+    void expect_served_by_the_real_one() {
+        use("ssh");
+        EXPECT_EQ(world.start("server-1", kLong).at("session").at("state"), "running");
+        EXPECT_EQ(world.sshd.logins(), 1);
+    }
+
+    void expect_ended(const std::string& begin, const std::string& kind) {
+        const std::string program = world.dir / "wrapper";
+        const std::string pids = world.dir / "pids";
+        write_file(program, "#!/bin/sh\n" + begin + "\necho $$ >>" + pids + "\nsleep 1001 &\necho $! >>" + pids +
+                                "\nsleep 1002\n:\n");
+        std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+        use(program, "connect_timeout = \"1s\"\n");
+        const Json error = refused_start(world, "server-1");
+        EXPECT_EQ(error.at("data").at("kind"), kind) << error;
+        expect_nothing_left(world);
+        std::istringstream lines(read_file(pids));
+        int count = 0;
+        for (pid_t pid = 0; lines >> pid; ++count) {
+            EXPECT_TRUE(wait_until([pid] { return !alive(pid); })) << command_line(pid);
+        }
+        EXPECT_EQ(count, 2);
+        expect_served_by_the_real_one();
+    }
+
+    World world{servers(1)};
+};
+
+TEST_F(SshProgram, ThatIsMissingIsNamed) {
+    const std::string program = world.dir / "no-such-ssh";
+    use(program);
+    const Json error = refused_start(world, "server-1");
+    expect_kind(error, "internal", -32024);
+    EXPECT_NE(error.at("message").get<std::string>().find("cannot start " + program), std::string::npos) << error;
+    EXPECT_NE(error.at("data").value("hint", "").find("ssh.program"), std::string::npos) << error;
+    expect_nothing_left(world);
+    expect_served_by_the_real_one();
+}
+
+// Each of its processes is gone with the error.
+TEST_F(SshProgram, ThatHangsEndsWithItsWholeGroup) {
+    expect_ended(R"(case " $* " in *' -G '*) exec ssh "$@" ;; esac)", "connect_timeout");
+}
+
+// Before the server's name is known: this has a time of its own, Match exec may ask a network.
+TEST_F(SshProgram, ThatHangsAtOnceEndsWithItsWholeGroup) {
+    expect_ended("", "timeout");
 }
 
 TEST(Error, TmuxMissing) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "tests/support/measure.hpp"
 #include "tests/support/world.hpp"
 
 namespace cmssh::test {
@@ -91,9 +92,49 @@ TEST_F(FastHealth, AStoppedMasterIsReplaced) {
     const auto stopped = std::chrono::steady_clock::now();
     ASSERT_EQ(::kill(master, SIGSTOP), 0);
     ASSERT_TRUE(world.connection_becomes(key, "degraded"));
-    ASSERT_TRUE(wait_until([this] { return world.connection(key).at("master_pid") != master; }));
+    // What the daemon knows waits for nobody.
+    Latencies latencies;
+    ASSERT_TRUE(wait_until([&] {
+        bool replaced = false;
+        latencies.measure([&] { replaced = world.connection(key).at("master_pid") != master; });
+        latencies.measure([&] { EXPECT_THAT(world.list(), ElementsAre(session)); });
+        return replaced;
+    }));
+    latencies.expect_below(50ms);
     std::printf("stopped master: given up after %.0f ms\n", seconds_since(stopped) * 1e3);
     expect_replaced();
+}
+
+// By somebody's hand: on purpose or not, the sessions need one.
+TEST_F(Health, AMasterThatIsToldToEndIsReplacedWhileItIsNeeded) {
+    bring_up();
+    int logins = 1;
+    for (const bool politely : {false, true}) {
+        SCOPED_TRACE(politely);
+        const Json before = world.connection(key);
+        const pid_t old = before.at("master_pid");
+        if (politely) {
+            const Finished told =
+                run({"ssh", "-F", world.sshd.ssh_config(), "-O", "exit", "-S", before.at("control_path"), "server-1"});
+            EXPECT_EQ(told.status.code, 0) << told.errors;
+        } else {
+            ASSERT_EQ(::kill(old, SIGTERM), 0);
+        }
+        ASSERT_TRUE(wait_until([&] {
+            const Json now = world.connection(key);
+            return now.at("state") == "up" && now.at("master_pid") != old;
+        }));
+        EXPECT_TRUE(world.becomes(session, "running"));
+        EXPECT_EQ(world.sshd.logins(), ++logins);
+        EXPECT_FALSE(alive(old));
+        expect_one_master();
+    }
+    world.rpc().call("kill", {{"session", session}});
+    ASSERT_EQ(world.connection(key).at("refs"), 0);
+    ASSERT_EQ(::kill(world.connection(key).at("master_pid").get<pid_t>(), SIGTERM), 0);
+    EXPECT_TRUE(world.connection_becomes(key, "idle"));
+    expect_no_master();
+    EXPECT_EQ(world.sshd.logins(), logins) << "nobody needs one";
 }
 
 TEST_F(FastHealth, ADeadPathIsReplacedWhileItsProcessIsFine) {

@@ -291,6 +291,23 @@ TEST(TooLongMessages, EndTheirConnectionsAndHoldUpNobody) {
     before.expect_back(4 * kMiB);
 }
 
+// As JSON they are many times as large as they are long.
+TEST(LargeMessages, OfBracketsAloneLeaveNoMemoryBehind) {
+    World world(servers(1));
+    Footprint before(world);
+    const std::string begin = R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":[)";
+    for (const std::string filling : {"{}", "[[[]]]"}) {
+        std::string text = begin + filling;
+        while (text.size() + filling.size() + 4 < 4 * kMiB) {
+            text += ',' + filling;
+        }
+        RpcClient client(world.daemon.socket_path());
+        client.send_bytes(text + "]}}\n");
+        EXPECT_EQ(Json::parse(client.read_line()).at("error").at("code"), -32602) << filling;
+    }
+    before.expect_back(16 * kMiB);
+}
+
 TEST(ContentLengths, ThatAreLiesReserveNothingAndEndTheirConnectionAlone) {
     World world(servers(1));
     Footprint before(world);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -130,6 +131,36 @@ TEST(Master, IsNotWhatTheUsersSshConfigWouldMakeOfIt) {
     EXPECT_FALSE(exists(world.dir / "forward"));
     EXPECT_FALSE(exists(canary));
     EXPECT_EQ(world.sshd.logins(), 1);
+}
+
+// Whoever is on it would have the agent: other tools, and every session.
+TEST(Master, HandsNoAgentOnAndLeavesNoCore) {
+    World world(servers(1));
+    const std::string agent_socket = world.dir / "agent";
+    const Process agent({"ssh-agent", "-D", "-a", agent_socket});
+    ASSERT_TRUE(wait_until([&] { return exists(agent_socket); }));
+    world.sshd.add_ssh_config("Host server-1\n    IdentityAgent " + agent_socket + "\n    ForwardAgent yes\n");
+    const Words ask = {"sh", "-c", "echo \"agent: ${SSH_AUTH_SOCK-none}\""};
+    EXPECT_EQ(run({"ssh", "-F", world.sshd.ssh_config(), "server-1", "echo \"agent: ${SSH_AUTH_SOCK-none}\""})
+                  .output.find("agent: none"),
+              std::string::npos)
+        << "plain ssh does not hand it on either";
+    EXPECT_EQ(world.rpc().call("exec", {{"ctx", "server-1"}, {"command", ask}}).at("stdout"), "agent: none\n");
+    // Nor where one of those who are on it wants it to.
+    const std::string path = world.connection(world.key("127.0.0.1")).at("control_path");
+    EXPECT_EQ(run({"ssh", "-A", "-F", world.sshd.ssh_config(), "-S", path, "-o", "ProxyCommand=false", "server-1",
+                   "echo \"agent: ${SSH_AUTH_SOCK-none}\""})
+                  .output,
+              "agent: none\n");
+    const std::string id = world.start_id("server-1", ask);
+    world.wait(id);
+    EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "agent: none\n");
+    const pid_t master = world.connection(world.key("127.0.0.1")).at("master_pid");
+    for (const pid_t pid : {world.daemon.pid(), master}) {
+        rlimit core{};
+        ASSERT_EQ(::prlimit(pid, RLIMIT_CORE, nullptr, &core), 0);
+        EXPECT_EQ(core.rlim_max, 0U) << command_line(pid);
+    }
 }
 
 TEST(Master, LeavesNothingBehindWhenItIsEnded) {

@@ -693,6 +693,36 @@ TEST(Registry, ThatIsGoneIsMadeAnewFromServersThatTheirSocketsDoNotName) {
     EXPECT_EQ(world.sshd.logins(), 1);
 }
 
+// After a downgrade: it is kept for the daemon that can read it, and the servers tell what runs.
+TEST(Registry, OfANewerDaemonIsKeptAsItIsAndMadeAnewFromTheServers) {
+    World world(servers(1));
+    const std::string id = world.start_id("server-1", kLong, {{"name", "job"}});
+    world.daemon.stop();
+    const std::string file = world.dir / "state/cmssh/registry.db";
+    std::string bytes = read_file(file);
+    // SQLite's file format: user_version is the four bytes at 60.
+    bytes.at(63) = 99;
+    write_file(file, bytes);
+    world.start_daemon();
+    EXPECT_TRUE(wait_until([&] { return world.list() == Words{id}; }));
+    EXPECT_TRUE(world.becomes("job", "running"));
+    EXPECT_EQ(world.stats().at("daemon").at("unsaved"), false);
+    EXPECT_NE(world.daemon.log().find("of a newer cmsshd"), std::string::npos) << world.daemon.log();
+    std::string kept;
+    for (const auto& entry : std::filesystem::directory_iterator(world.dir / "state/cmssh")) {
+        const std::string name = entry.path().filename();
+        if (name.starts_with("registry.db.newer-") && !name.ends_with("-wal") && !name.ends_with("-shm")) {
+            kept = read_file(entry.path());
+        }
+    }
+    EXPECT_TRUE(kept == bytes) << kept.size();
+    // Once: the next daemon goes on with its own.
+    world.daemon.crash();
+    world.start_daemon();
+    EXPECT_EQ(world.session("job").at("id"), id);
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
 TEST(Registry, ThatIsDamagedIsSetAsideAndMadeAnewFromTheServers) {
     World world(servers(1));
     const std::string id = world.start_id("server-1", kLong, {{"name", "job"}});

@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -213,6 +214,55 @@ TEST_F(OtherUser, KeepsADirectoryThatItMadeFirstAsItIs) {
             }
         }
     }
+}
+
+// Without a runtime dir of the system's it is a name in /tmp, which anybody can have first. In a mount namespace, with
+// a /tmp of its own.
+TEST_F(OtherUser, KeepsTheNameInTmpThatItHadFirst) {
+    if (run({"unshare", "-m", "true"}).status.code != 0) {
+        GTEST_SKIP() << "no mount namespace can be made";
+    }
+    world->daemon.stop();
+    SpawnOptions spawn;
+    for (std::string entry : world->daemon.environment()) {
+        if (const auto at = entry.find(world->dir.path()); at != std::string::npos) {
+            entry.replace(at, world->dir.path().size(), "/mnt");
+        }
+        if (!entry.starts_with("XDG_RUNTIME_DIR=")) {
+            spawn.environment.push_back(entry);
+        }
+    }
+    const std::string dir = "/tmp/cmssh-" + std::to_string(::geteuid());
+    const auto with = [&](const std::string& made_first, const Words& argv) {
+        Words line = {"unshare",
+                      "-m",
+                      "sh",
+                      "-ec",
+                      "mount --bind \"$0\" /mnt\n: >/mnt/cmsshd\n: >/mnt/cmctl\nmount --bind \"$1\" /mnt/cmsshd\n"
+                      "mount --bind \"$2\" /mnt/cmctl\nshift 2\nmount -t tmpfs -o mode=1777 none /tmp\n"
+                      "mount -t tmpfs none /run/user\n" +
+                          made_first + "\n\"$@\" || echo \"exit $?\"\nls -lan " + dir + "/ | tail -n +2",
+                      world->dir.path(),
+                      CMSSH_CMSSHD,
+                      CMSSH_CMCTL};
+        line.insert(line.end(), argv.begin(), argv.end());
+        return run(line, spawn);
+    };
+    const std::string make = "mkdir -m 700 " + dir + "; : >" + dir + "/theirs; ";
+    for (const std::string& made_first : {make + "chown -R 65534:65534 " + dir, make + "chmod 777 " + dir,
+                                          "mkdir -m 700 /tmp/theirs; : >/tmp/theirs/theirs; ln -s theirs " + dir}) {
+        for (const Words& argv : {Words{"/mnt/cmsshd"}, Words{"/mnt/cmctl", "list"}}) {
+            const Finished refused = with(made_first, argv);
+            EXPECT_EQ(refused.status.code, 0) << refused.errors;
+            EXPECT_THAT(refused.errors, HasSubstr(dir)) << made_first;
+            EXPECT_THAT(refused.errors, HasSubstr("hint: ")) << made_first;
+            EXPECT_THAT(refused.output, ::testing::StartsWith("exit ")) << made_first;
+            EXPECT_EQ(std::count(refused.output.begin(), refused.output.end(), '\n'), 4)
+                << "the exit code, . and .., and their file: " << refused.output;
+        }
+    }
+    const Finished served = with(":", {"/mnt/cmctl", "list"});
+    EXPECT_THAT(served.output, HasSubstr("cmsshd.sock")) << served.errors;
 }
 
 TEST(RuntimeDir, WhosePathIsTooLongForASocketIsRefused) {

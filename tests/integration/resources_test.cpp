@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
@@ -120,6 +121,43 @@ TEST(Descriptors, ThatAreGivenBackBringTheConnectionBack) {
     EXPECT_TRUE(newcomer.reply(asked).contains("result"));
     EXPECT_TRUE(world.becomes(id, "running"));
     EXPECT_EQ(world.sshd.logins(), 2);
+}
+
+std::int64_t wake_ups(pid_t pid) {
+    const std::string text = read_file("/proc/" + std::to_string(pid) + "/status");
+    constexpr std::string_view kName = "\nvoluntary_ctxt_switches:";
+    return std::stoll(text.substr(text.find(kName) + kName.size()));
+}
+
+// Not even one to accept a newcomer with, who is in line all the time: it is looked after ten times a second, and not
+// without end.
+TEST(Descriptors, ThatAreExhaustedCostNoTime) {
+    World world(servers(1));
+    const std::string id = world.start_id("server-1", kLong);
+    (void)world.spare(1);
+    const rlimit none{3, 1024};
+    ASSERT_EQ(::prlimit(world.daemon.pid(), RLIMIT_NOFILE, &none, nullptr), 0);
+    std::vector<std::unique_ptr<RpcClient>> newcomers;
+    std::vector<int> asked;
+    for (int i = 0; i < 10; ++i) {
+        newcomers.push_back(std::make_unique<RpcClient>(world.daemon.socket_path()));
+        asked.push_back(newcomers.back()->send("ping"));
+    }
+    const Usage usage(world.daemon.pid());
+    const std::int64_t before = wake_ups(world.daemon.pid());
+    constexpr int kSeconds = 3;
+    EXPECT_THROW((void)newcomers.back()->reply(asked.back(), in(std::chrono::seconds(kSeconds))), RpcFailure);
+    const std::int64_t woken = wake_ups(world.daemon.pid()) - before;
+    std::printf("without a descriptor: %.1f %% of a processor, woken %lld times\n", usage.processor_share() * 100,
+                static_cast<long long>(woken));
+    EXPECT_LT(usage.processor_share(), kSanitized ? 0.25 : 0.05);
+    EXPECT_LT(woken, 30 * kSeconds);
+    EXPECT_EQ(world.list(), Words{id});
+    const rlimit many{1024, 1024};
+    ASSERT_EQ(::prlimit(world.daemon.pid(), RLIMIT_NOFILE, &many, nullptr), 0);
+    for (std::size_t i = 0; i < newcomers.size(); ++i) {
+        EXPECT_TRUE(newcomers[i]->reply(asked[i]).contains("result"));
+    }
 }
 
 // Root is refused no process, so that the daemon is somebody else's.
@@ -265,6 +303,106 @@ TEST_F(Disk, ThatIsReadOnlyIsSaidAndWaitedOut) {
     EXPECT_EQ(world->sshd.logins(), 1);
 }
 
+// EIO from the kernel's calls, as of a disk that dies.
+class BadDisk : public ::testing::Test {
+protected:
+    void SetUp() override {
+        world.daemon.stop();
+        world.daemon.add_environment(std::string("LD_PRELOAD=") + CMSSH_BAD_DISK);
+        world.daemon.add_environment("CMSSH_BAD_DISK=" + gate);
+        world.start_daemon();
+    }
+    void next_daemon() {
+        world.daemon.crash();
+        world.start_daemon();
+    }
+    [[nodiscard]] bool unsaved() { return world.stats().at("daemon").at("unsaved"); }
+    [[nodiscard]] int logged(const std::string& text) const {
+        const std::string log = world.daemon.log();
+        int count = 0;
+        for (auto at = log.find(text); at != std::string::npos; at = log.find(text, at + 1)) {
+            ++count;
+        }
+        return count;
+    }
+    // `gone`, which has printed "saved".
+    std::string ended_session() {
+        const std::string end = world.dir / "end";
+        const std::string id = world.start_id(
+            "server-1", {"sh", "-c", "echo saved; until [ -e \"$0\" ]; do sleep 0.02; done; exit 4", end},
+            {{"name", "gone"}});
+        EXPECT_TRUE(wait_until([&] { return world.rpc().call("logs", {{"session", id}}).at("text") == "saved\n"; }));
+        write_file(end, "");
+        EXPECT_EQ(world.wait(id).at("exit_code"), 4);
+        EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "saved\n");
+        return id;
+    }
+    void expect_nothing_set_aside() const {
+        for (const auto& entry : std::filesystem::directory_iterator(world.dir / "state/cmssh")) {
+            EXPECT_EQ(entry.path().string().find(".db."), std::string::npos) << entry.path();
+        }
+    }
+
+    World world{servers(1)};
+    const std::string gate = world.dir / "bad-disk";
+};
+
+TEST_F(BadDisk, ThatTakesNoWritesIsSaidOnceAndWaitedOut) {
+    const std::string before = world.start_id("server-1", kLong, {{"name", "before"}});
+    const std::string gone = ended_session();
+    EXPECT_FALSE(unsaved());
+    write_file(gate + ".writes", "");
+    const std::string meanwhile =
+        world.start_id("server-1", {"sh", "-c", "echo text; exit 3"}, {{"name", "meanwhile"}});
+    EXPECT_EQ(world.wait(meanwhile).at("exit_code"), 3);
+    const std::string killed = world.start_id("server-1", kLong, {{"name", "killed"}});
+    EXPECT_EQ(world.rpc().call("kill", {{"session", killed}}).at("session").at("state"), "killed");
+    EXPECT_EQ(world.rpc().call("logs", {{"session", meanwhile}}).at("text"), "text\n");
+    EXPECT_TRUE(unsaved());
+    EXPECT_EQ(logged("can't be written (disk I/O error)"), 1) << world.daemon.log();
+    // A daemon that starts now has what was saved, and what the server tells.
+    next_daemon();
+    EXPECT_EQ(world.session("before").at("id"), before);
+    EXPECT_EQ(world.session("gone").at("exit_code"), 4);
+    EXPECT_TRUE(world.becomes(before, "running"));
+    EXPECT_EQ(world.wait(meanwhile).at("exit_code"), 3);
+    EXPECT_EQ(world.wait(killed).at("state"), "killed");
+    EXPECT_TRUE(unsaved());
+    EXPECT_EQ(logged("can't be written (disk I/O error)"), 2) << "once by each daemon";
+    std::filesystem::remove(gate + ".writes");
+    EXPECT_TRUE(wait_until([&] { return !unsaved(); }));
+    EXPECT_EQ(logged("can be written again"), 1);
+    next_daemon();
+    EXPECT_THAT(world.list({{"all", true}}), ElementsAre(before, gone, meanwhile, killed));
+    EXPECT_EQ(world.session(meanwhile).at("exit_code"), 3);
+    EXPECT_EQ(world.session(killed).at("state"), "killed");
+    EXPECT_EQ(world.rpc().call("logs", {{"session", gone}}).at("text"), "saved\n");
+    EXPECT_EQ(world.rpc().call("logs", {{"session", meanwhile}}).at("text"), "text\n");
+    EXPECT_TRUE(world.becomes(before, "running"));
+    expect_nothing_set_aside();
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
+TEST_F(BadDisk, ThatCannotBeReadHidesTheRegistryUntilItCan) {
+    const std::string running = world.start_id("server-1", kLong, {{"name", "running"}});
+    const std::string gone = ended_session();
+    write_file(gate + ".reads", "");
+    next_daemon();
+    EXPECT_TRUE(unsaved());
+    const std::string meanwhile = world.start_id("server-1", kLong, {{"name", "meanwhile"}});
+    // The server tells of it, and of nothing that has ended.
+    EXPECT_TRUE(wait_until([&] { return world.list({{"all", true}}) == Words{running, meanwhile}; }));
+    std::filesystem::remove(gate + ".reads");
+    EXPECT_TRUE(wait_until([&] { return !unsaved(); }));
+    EXPECT_TRUE(wait_until([&] { return world.list({{"all", true}}) == Words{running, gone, meanwhile}; }));
+    next_daemon();
+    EXPECT_THAT(world.list({{"all", true}}), ElementsAre(running, gone, meanwhile));
+    EXPECT_EQ(world.session(gone).at("exit_code"), 4);
+    EXPECT_EQ(world.rpc().call("logs", {{"session", gone}}).at("text"), "saved\n");
+    expect_nothing_set_aside();
+    EXPECT_EQ(world.sshd.logins(), 1);
+}
+
 // By another program, under a daemon that serves.
 TEST(Registry, ThatIsOverwrittenWhileItIsOpenIsMadeAnew) {
     World world(servers(1));
@@ -378,6 +516,71 @@ TEST(StoppedDaemon, GoesOnWithEverythingWhenItIsContinued) {
     EXPECT_EQ(after.at("probes").at("failed"), 0);
     EXPECT_EQ(after.at("reconnects"), 0);
     EXPECT_EQ(world.sshd.logins(), 1);
+}
+
+// With the settings that people have: two probes of each connection were due meanwhile.
+TEST(StoppedDaemon, ForHalfAMinuteTakesNoServerForDead) {
+    constexpr int kServers = 5;
+    World world(servers(kServers));
+    Words sessions;
+    for (int server = 1; server <= kServers; ++server) {
+        sessions.push_back(world.start_id("server-" + std::to_string(server), kLong));
+    }
+    RpcClient watcher(world.daemon.socket_path());
+    watcher.call("subscribe");
+    const Json before = world.stats();
+    // One is under way, whose answer is there long before the daemon looks.
+    world.sshd.signal_connections(SIGSTOP);
+    const int checked = world.rpc().send("check");
+    for (int turn = 0; turn < 20; ++turn) {
+        watcher.call("ping");
+    }
+    ASSERT_EQ(::kill(world.daemon.pid(), SIGSTOP), 0);
+    world.sshd.signal_connections(SIGCONT);
+    RpcClient newcomer(world.daemon.socket_path());
+    const int asked = newcomer.send("list");
+    EXPECT_THROW((void)newcomer.reply(asked, in(30s)), RpcFailure);
+    ASSERT_EQ(::kill(world.daemon.pid(), SIGCONT), 0);
+    const Json listed = newcomer.reply(asked).at("result").at("sessions");
+    ASSERT_EQ(listed.size(), sessions.size());
+    for (const Json& session : listed) {
+        EXPECT_EQ(session.at("state"), "running");
+    }
+    EXPECT_TRUE(world.rpc().reply(checked).contains("result"));
+    // The one that was under way, and one for all that were due: the next are due a while later.
+    const auto probes = [](const Json& connection) { return connection.at("probes").at("ok").get<int>(); };
+    const auto most_probes = [&](const Json& stats) {
+        int most = 0;
+        for (std::size_t i = 0; i < kServers; ++i) {
+            most = std::max(most, probes(stats.at("connections").at(i)) - probes(before.at("connections").at(i)));
+        }
+        return most;
+    };
+    EXPECT_TRUE(wait_until([&] {
+        const Json now = world.stats();
+        for (std::size_t i = 0; i < kServers; ++i) {
+            if (probes(now.at("connections").at(i)) < probes(before.at("connections").at(i)) + 2) {
+                return false;
+            }
+        }
+        return true;
+    }));
+    EXPECT_FALSE(wait_until([&] { return most_probes(world.stats()) > 2; }, in(2s)));
+    const Json after = world.stats();
+    for (std::size_t i = 0; i < kServers; ++i) {
+        const Json& connection = after.at("connections").at(i);
+        EXPECT_EQ(connection.at("state"), "up") << connection;
+        EXPECT_EQ(connection.at("since"), before.at("connections").at(i).at("since"));
+        EXPECT_EQ(connection.at("master_pid"), before.at("connections").at(i).at("master_pid"));
+        EXPECT_EQ(connection.at("probes").at("failed"), 0) << connection;
+        EXPECT_EQ(connection.at("reconnects"), 0);
+    }
+    EXPECT_EQ(after.at("handshakes"), before.at("handshakes"));
+    EXPECT_EQ(world.sshd.logins(), kServers);
+    watcher.call("ping");
+    for (const Json& event : watcher.notifications()) {
+        EXPECT_NE(event.at("params").at("type"), "session.unreachable") << event;
+    }
 }
 
 }  // namespace

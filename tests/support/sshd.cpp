@@ -167,10 +167,11 @@ void Sshd::write_config() const {
         listen("[::1]", port_);
         serve("::1", 1);
     }
-    text += options_.config + "\nHostKey " + file("host_key") + "\nAuthorizedKeysFile " + file("user_key.pub") +
-            "\nPidFile none\nStrictModes no\nUsePAM " + (locked_root() || !options_.pam.empty() ? "yes" : "no") +
-            "\nUseDNS no\nPermitUserRC no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-            "MaxStartups 200\n";
+    // The first value counts of every option but MaxStartups.
+    text += "MaxStartups 200\n" + options_.config + "\nHostKey " + file("host_key") + "\nAuthorizedKeysFile " +
+            file("user_key.pub") + "\nPidFile none\nStrictModes no\nUsePAM " +
+            (locked_root() || !options_.pam.empty() ? "yes" : "no") +
+            "\nUseDNS no\nPermitUserRC no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n";
     write_file(file("sshd_config"), text + match);
 }
 
