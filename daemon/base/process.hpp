@@ -50,7 +50,7 @@ public:
 
 class PosixSpawner final : public ProcessSpawner {
 public:
-    PosixSpawner(asio::any_io_executor executor, Clock& clock);
+    PosixSpawner(const asio::any_io_executor& executor, Clock& clock);
     ~PosixSpawner() override;
     Result<std::unique_ptr<ChildProcess>> spawn(SpawnRequest request) override;
     // SIGKILL to the groups of all children that run: their waits end.
