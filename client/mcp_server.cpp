@@ -130,7 +130,7 @@ private:
         } else if (request.method == "tools/list") {
             send(make_result(id, mcp::tools()));
         } else if (request.method == "tools/call") {
-            call_tool(id, std::move(request.params));
+            call_tool(id, request.params);
         } else if (request.method == "resources/list") {
             list_resources(id, string_in(request.params, "cursor"));
         } else if (request.method == "resources/templates/list") {
@@ -142,7 +142,7 @@ private:
         }
     }
 
-    void call_tool(const Json& id, Json params) {
+    void call_tool(const Json& id, const Json& params) {
         const std::string name = string_in(params, "name");
         if (!mcp::is_tool(name)) {
             send(invalid(id, "no such tool: " + name));

@@ -107,7 +107,7 @@ std::optional<VerbSyntax> syntax_of_verb(std::string_view name) {
     VerbSyntax syntax;
     CLI::App app{verb->text};
     add_global_options(app, global);
-    app.formatter_fn([&syntax](const CLI::App* declared, std::string, CLI::AppFormatMode) {
+    app.formatter_fn([&syntax](const CLI::App* declared, const std::string&, CLI::AppFormatMode) {
         syntax = syntax_of(*declared);
         return std::string();
     });

@@ -348,7 +348,7 @@ StatusLine::~StatusLine() {
     clear();
 }
 
-void StatusLine::set(std::string text) {
+void StatusLine::set(std::string_view text) {
     text_ = printable(text);
 }
 

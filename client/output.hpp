@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "client/call.hpp"
@@ -92,7 +93,7 @@ public:
     StatusLine(const StatusLine&) = delete;
     StatusLine& operator=(const StatusLine&) = delete;
 
-    void set(std::string text);
+    void set(std::string_view text);
     void tick();
     void clear();
 

@@ -228,12 +228,11 @@ std::optional<CallError> RpcClient::wait_for(short events, std::optional<Instant
     }
 }
 
-std::optional<CallError> RpcClient::send(std::string bytes, std::optional<Instant> deadline) {
-    std::string_view unsent = bytes;
-    while (!unsent.empty()) {
-        const ssize_t sent = ::send(fd_.get(), unsent.data(), unsent.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+std::optional<CallError> RpcClient::send(std::string_view bytes, std::optional<Instant> deadline) {
+    while (!bytes.empty()) {
+        const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent > 0) {
-            unsent.remove_prefix(static_cast<std::size_t>(sent));
+            bytes.remove_prefix(static_cast<std::size_t>(sent));
         } else if (errno == EAGAIN) {
             if (auto failure = wait_for(POLLOUT, deadline)) {
                 return failure;
@@ -380,7 +379,7 @@ std::optional<CallError> RpcClient::begin(std::string_view method, Json params, 
         bytes = frame(dump_json(make_request(version_id_, "version", Json::object())), Framing::Line);
     }
     bytes += frame(dump_json(make_request(call_id_, method, std::move(params))), Framing::Line);
-    return send(std::move(bytes), deadline);
+    return send(bytes, deadline);
 }
 
 std::optional<std::variant<Json, CallError>> RpcClient::take(Json message, const Progress& progress) {

@@ -93,7 +93,7 @@ private:
     // nullopt: that was not yet the answer.
     std::optional<std::variant<Json, CallError>> take(Json message, const Progress& progress);
     std::optional<std::variant<Json, CallError>> next_message();
-    std::optional<CallError> send(std::string bytes, std::optional<Instant> deadline);
+    std::optional<CallError> send(std::string_view bytes, std::optional<Instant> deadline);
     std::variant<Json, CallError> receive(std::optional<Instant> deadline);
     void hear(const Json& notification, const Progress& progress);
     std::optional<CallError> check_version(const Json& reply) const;

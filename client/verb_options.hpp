@@ -18,11 +18,11 @@ namespace cmssh::client {
 // Each verb is an App of its own and not a subcommand: CLI11 would take the name of another verb for that verb where a
 // session or a context is meant. And only what is asked for is built, which is most of cmctl's start-up time.
 struct Verb {
-    const char* name;
-    const char* text;
-    int (*parse)(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words);
-    const char* examples;     // for its help, a line each
-    bool stays_here = false;  // whatever CMSSH_HOST says
+    const char* name = nullptr;
+    const char* text = nullptr;
+    int (*parse)(CLI::App& app, GlobalOptions& global, const std::vector<std::string>& words) = nullptr;
+    const char* examples = nullptr;  // for its help, a line each
+    bool stays_here = false;         // whatever CMSSH_HOST says
 };
 
 // In the order of the help; one without a text is none of the person's.

@@ -131,7 +131,7 @@ int check(const GlobalOptions& global, const std::optional<std::string>& ctx) {
         params["ctx"] = *ctx;
     }
     catch_interrupts();
-    const auto outcome = call<api::ConnectionsResult>(global, "check", std::move(params));
+    const auto outcome = call<api::ConnectionsResult>(global, "check", params);
     if (const auto* failure = std::get_if<CallError>(&outcome)) {
         return print_error(global, *failure);
     }

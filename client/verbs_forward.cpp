@@ -43,7 +43,7 @@ int list_forwards(const GlobalOptions& global, const ForwardOptions& options) {
     if (options.ctx) {
         params["ctx"] = *options.ctx;
     }
-    const auto outcome = call<api::ForwardListResult>(global, "forward.list", std::move(params));
+    const auto outcome = call<api::ForwardListResult>(global, "forward.list", params);
     if (const auto code = print_outcome(global, outcome)) {
         return *code;
     }

@@ -48,17 +48,17 @@ Json errors_of_no_method() {
 class Document {
 public:
     template <typename Params, typename Outcome>
-    void add(const char* name, const char* summary, Errors errors) {
-        add_method(name, summary, param_list<Params>(schemas_), result_entry<Outcome>(schemas_), std::move(errors));
+    void add(const char* name, const char* summary, const Errors& errors) {
+        add_method(name, summary, param_list<Params>(schemas_), result_entry<Outcome>(schemas_), errors);
     }
 
-    void add_method(const char* name, const char* summary, Json params, Json result, Errors errors) {
+    void add_method(const char* name, const char* summary, Json params, Json result, const Errors& errors) {
         methods_.push_back({{"name", name},
                             {"summary", summary},
                             {"paramStructure", "by-name"},
                             {"params", std::move(params)},
                             {"result", std::move(result)},
-                            {"errors", error_list(std::move(errors))}});
+                            {"errors", error_list(errors)}});
     }
 
     // OpenRPC has no word for what comes unasked: an extension of the method that asks for it.

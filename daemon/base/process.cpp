@@ -44,7 +44,7 @@ ExitStatus to_exit_status(int status) {
 
 // One loop collects every child, ours or inherited: a signal that stands for several exits loses none.
 struct PosixSpawner::Reaper : std::enable_shared_from_this<PosixSpawner::Reaper> {
-    explicit Reaper(asio::any_io_executor executor) : signals(std::move(executor), SIGCHLD) {}
+    explicit Reaper(const asio::any_io_executor& executor) : signals(executor, SIGCHLD) {}
 
     void watch();
     void collect();
@@ -147,8 +147,8 @@ std::unique_ptr<ChildProcess> PosixSpawner::Reaper::claim(pid_t pid, Clock& cloc
     return child;
 }
 
-PosixSpawner::PosixSpawner(asio::any_io_executor executor, Clock& clock)
-    : reaper_(std::make_shared<Reaper>(std::move(executor))), clock_(clock) {
+PosixSpawner::PosixSpawner(const asio::any_io_executor& executor, Clock& clock)
+    : reaper_(std::make_shared<Reaper>(executor)), clock_(clock) {
     reaper_->watch();
 }
 

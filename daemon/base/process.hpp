@@ -51,7 +51,7 @@ public:
 
 class PosixSpawner final : public ProcessSpawner {
 public:
-    PosixSpawner(asio::any_io_executor executor, Clock& clock);
+    PosixSpawner(const asio::any_io_executor& executor, Clock& clock);
     ~PosixSpawner() override;
     asio::awaitable<Result<std::unique_ptr<ChildProcess>>> spawn(SpawnRequest request) override;
     // Those under way in spawn().

@@ -16,7 +16,7 @@ TaskGroup::~TaskGroup() {
 
 void TaskGroup::spawn(std::string name, asio::awaitable<void> task) {
     ++running_;
-    auto ended = [this, name = std::move(name)](std::exception_ptr failure) {
+    auto ended = [this, name = std::move(name)](const std::exception_ptr& failure) {
         if (failure) {
             try {
                 std::rethrow_exception(failure);

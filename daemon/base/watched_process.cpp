@@ -61,7 +61,7 @@ bool is_pipe(const std::filesystem::path& descriptor) {
 
 }  // namespace
 
-Result<std::unique_ptr<WatchedProcess>> WatchedProcess::open(asio::any_io_executor executor, pid_t pid) {
+Result<std::unique_ptr<WatchedProcess>> WatchedProcess::open(const asio::any_io_executor& executor, pid_t pid) {
     const Error none{.kind = ErrorKind::InvalidParams,
                      .message = "there is no process " + std::to_string(pid) + " of this user"};
     UniqueFd pidfd(::pidfd_open(pid, 0));
@@ -76,11 +76,11 @@ Result<std::unique_ptr<WatchedProcess>> WatchedProcess::open(asio::any_io_execut
     if (!ours || started == 0 || ::pidfd_send_signal(pidfd.get(), 0, nullptr, 0) != 0) {
         return none;
     }
-    return std::make_unique<WatchedProcess>(std::move(executor), std::move(pidfd), pid, started);
+    return std::make_unique<WatchedProcess>(executor, std::move(pidfd), pid, started);
 }
 
-WatchedProcess::WatchedProcess(asio::any_io_executor executor, UniqueFd pidfd, pid_t pid, std::uint64_t started)
-    : pidfd_(std::move(executor), pidfd.release()), pid_(pid), started_(started) {}
+WatchedProcess::WatchedProcess(const asio::any_io_executor& executor, UniqueFd pidfd, pid_t pid, std::uint64_t started)
+    : pidfd_(executor, pidfd.release()), pid_(pid), started_(started) {}
 
 asio::awaitable<bool> WatchedProcess::wait() {
     asio::error_code closed;

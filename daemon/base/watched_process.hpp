@@ -19,9 +19,9 @@ namespace cmssh {
 class WatchedProcess {
 public:
     // InvalidParams where there is no such process of ours.
-    static Result<std::unique_ptr<WatchedProcess>> open(asio::any_io_executor executor, pid_t pid);
+    static Result<std::unique_ptr<WatchedProcess>> open(const asio::any_io_executor& executor, pid_t pid);
 
-    WatchedProcess(asio::any_io_executor executor, UniqueFd pidfd, pid_t pid, std::uint64_t started);
+    WatchedProcess(const asio::any_io_executor& executor, UniqueFd pidfd, pid_t pid, std::uint64_t started);
 
     // True: it has ended. False: after close().
     asio::awaitable<bool> wait();

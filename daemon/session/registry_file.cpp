@@ -550,7 +550,7 @@ bool RegistryFile::in_place() const {
 }
 
 std::string RegistryFile::set_aside(const std::string& path, const std::string& kind, const std::string& stamp) {
-    const std::string name = free_name(path + "." + kind + "-" + stamp);
+    std::string name = free_name(path + "." + kind + "-" + stamp);
     // The file goes first: without its WAL in this place it would look whole and lack the latest commits.
     if (::rename(path.c_str(), name.c_str()) != 0) {
         throw NotUsable(path + " can't be renamed: " + std::strerror(errno));

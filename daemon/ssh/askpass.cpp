@@ -33,8 +33,8 @@ bool is_host_key_question(std::string_view text) {
            text == "Please type 'yes' or 'no': ";
 }
 
-Error invalid(const std::string& message, std::string hint = {}) {
-    return Error{.kind = ErrorKind::InvalidParams, .message = message, .hint = std::move(hint)};
+Error invalid(std::string message, std::string hint = {}) {
+    return Error{.kind = ErrorKind::InvalidParams, .message = std::move(message), .hint = std::move(hint)};
 }
 
 // The text for ssh; nullopt: cancelled.

@@ -206,7 +206,7 @@ private:
 
 std::string shell_word(std::string_view word) {
     constexpr std::string_view kPlain = "._:@%+-/,=";
-    const std::string shown = printable(word);
+    std::string shown = printable(word);
     const bool plain = !shown.empty() && std::all_of(shown.begin(), shown.end(), [kPlain](char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                kPlain.find(c) != std::string_view::npos;

@@ -22,7 +22,10 @@ std::string make_token() {
 
 std::string with_first_line(std::string message, const std::string& diagnostics) {
     const auto line = first_line(diagnostics);
-    return line.empty() ? message : message + ": " + printable(line);
+    if (!line.empty()) {
+        message += ": " + printable(line);
+    }
+    return message;
 }
 
 Error channel_closed(const std::string& diagnostics) {
