@@ -4,13 +4,13 @@
 #include <asio/redirect_error.hpp>
 #include <asio/use_awaitable.hpp>
 
-#include <malloc.h>
 #include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 
 #include "daemon/base/log.hpp"
+#include "daemon/base/memory.hpp"
 #include "daemon/base/read_available.hpp"
 
 namespace cmssh {
@@ -23,12 +23,6 @@ constexpr std::size_t kMaxOutgoing = 4 * 1024 * 1024;
 
 // As JSON a message takes up to forty times its size in small pieces, which malloc would keep.
 constexpr std::size_t kLargeMessage = 256 * 1024;
-
-void give_memory_back() {
-#ifdef __GLIBC__
-    ::malloc_trim(0);
-#endif
-}
 
 JsonText text_of(const Json& json) {
     return {dump_json(json)};

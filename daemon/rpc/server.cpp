@@ -4,13 +4,13 @@
 #include <asio/use_awaitable.hpp>
 
 #include <fcntl.h>
-#include <malloc.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 
 #include "daemon/base/log.hpp"
+#include "daemon/base/memory.hpp"
 
 namespace cmssh {
 namespace {
@@ -18,7 +18,7 @@ namespace {
 // An accept loop without descriptors would spin: 2.3 million errors a second.
 constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
 
-// With fewer it is not worth the time, about a millisecond.
+// With fewer it is not worth the time.
 constexpr int kManyClients = 100;
 
 UniqueFd open_reserve() {
@@ -96,19 +96,17 @@ void RpcServer::refuse(asio::local::stream_protocol::socket socket, const Error&
 asio::awaitable<void> RpcServer::serve(std::list<std::unique_ptr<ClientSession>>::iterator client) {
     co_await (*client)->run();
     clients_.erase(client);
-    give_back_memory();
+    note_gone();
     stop_.notify_all();
 }
 
 // What many clients had lies scattered between what is still in use, and malloc keeps it by itself.
-void RpcServer::give_back_memory() {
+void RpcServer::note_gone() {
     if (most_clients_ < kManyClients || clients() > most_clients_ / 4) {
         return;
     }
     most_clients_ = clients();
-#ifdef __GLIBC__
-    ::malloc_trim(0);
-#endif
+    give_memory_back();
 }
 
 void RpcServer::stop_accepting() {

@@ -29,7 +29,7 @@ public:
 
 private:
     asio::awaitable<void> serve(std::list<std::unique_ptr<ClientSession>>::iterator client);
-    void give_back_memory();
+    void note_gone();
     void refuse(asio::local::stream_protocol::socket socket, const Error& error);
 
     asio::any_io_executor executor_;
