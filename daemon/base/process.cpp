@@ -1,6 +1,5 @@
 #include "daemon/base/process.hpp"
 
-#include <asio/co_spawn.hpp>
 #include <asio/experimental/awaitable_operators.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/redirect_error.hpp>
@@ -21,7 +20,6 @@
 #include <fstream>
 #include <map>
 #include <sstream>
-#include <utility>
 
 #include "daemon/base/event.hpp"
 #include "daemon/base/log.hpp"
@@ -48,15 +46,9 @@ struct PosixSpawner::Reaper : std::enable_shared_from_this<PosixSpawner::Reaper>
 
     void watch();
     void collect();
-    static void take(PosixChild& child, int status);
-    [[nodiscard]] std::unique_ptr<ChildProcess> claim(pid_t pid, Clock& clock);
 
     asio::signal_set signals;
     std::map<pid_t, PosixChild*> children;
-    int starting = 0;
-    // Ended before spawn() had told their pid to this thread; others that we have inherited are among them.
-    std::map<pid_t, int> unclaimed;
-    bool killing = false;  // what starts now
 };
 
 namespace {
@@ -118,33 +110,17 @@ void PosixSpawner::Reaper::collect() {
     int status = 0;
     for (pid_t pid = ::waitpid(-1, &status, WNOHANG); pid > 0; pid = ::waitpid(-1, &status, WNOHANG)) {
         const auto child = children.find(pid);
-        if (child != children.end()) {
-            take(*child->second, status);
-        } else if (starting > 0) {
-            unclaimed[pid] = status;
+        if (child == children.end()) {
+            continue;
         }
+        const ExitStatus exit = to_exit_status(status);
+        // A login that failed may leave its ProxyCommand behind; a master that came up has left this group's leader for
+        // dead on purpose and needs it. The pid can't be reused between waitpid and here.
+        if (exit.signal != 0 || exit.code != 0) {
+            ::kill(-pid, SIGKILL);
+        }
+        child->second->set_exited(exit);
     }
-}
-
-void PosixSpawner::Reaper::take(PosixChild& child, int status) {
-    const ExitStatus exit = to_exit_status(status);
-    // A login that failed may leave its ProxyCommand behind; a master that came up has left this group's leader for
-    // dead on purpose and needs it. The pid can't be reused between waitpid and here.
-    if (exit.signal != 0 || exit.code != 0) {
-        ::kill(-child.pid(), SIGKILL);
-    }
-    child.set_exited(exit);
-}
-
-std::unique_ptr<ChildProcess> PosixSpawner::Reaper::claim(pid_t pid, Clock& clock) {
-    auto child = std::make_unique<PosixChild>(pid, clock, children, shared_from_this());
-    const auto ended = unclaimed.find(pid);
-    if (ended != unclaimed.end()) {
-        take(*child, ended->second);
-    } else if (killing) {
-        child->kill_group();
-    }
-    return child;
 }
 
 PosixSpawner::PosixSpawner(const asio::any_io_executor& executor, Clock& clock)
@@ -161,45 +137,13 @@ void PosixSpawner::stop() {
     reaper_->signals.cancel(ignored);
 }
 
-int PosixSpawner::starting() const {
-    return reaper_->starting;
-}
-
 void PosixSpawner::kill_running() {
-    reaper_->killing = true;
     for (const auto& [pid, child] : reaper_->children) {
         child->kill_group();
     }
 }
 
-namespace {
-
-// A child that nobody takes any more is killed.
-class Started {
-public:
-    Started() = default;  // what co_spawn() gives with an exception
-    Started(pid_t pid, int failure) : pid_(pid), failure_(failure) {}
-    Started(Started&& other) noexcept : pid_(std::exchange(other.pid_, -1)), failure_(other.failure_) {}
-    Started& operator=(Started&& other) noexcept {
-        std::swap(pid_, other.pid_);
-        std::swap(failure_, other.failure_);
-        return *this;
-    }
-    ~Started() {
-        if (pid_ > 0) {
-            ::kill(-pid_, SIGKILL);
-        }
-    }
-
-    [[nodiscard]] int failure() const { return failure_; }  // errno; 0: there is a child
-    [[nodiscard]] pid_t release() { return std::exchange(pid_, -1); }
-
-private:
-    pid_t pid_ = -1;
-    int failure_ = ECANCELED;
-};
-
-asio::awaitable<Started> start_program(SpawnRequest request) {
+Result<std::unique_ptr<ChildProcess>> PosixSpawner::spawn(SpawnRequest request) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_init(&actions);
@@ -243,33 +187,15 @@ asio::awaitable<Started> start_program(SpawnRequest request) {
     const int failure = ::posix_spawnp(&pid, argv[0], &actions, &attributes, argv.data(), environment.data());
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
-    co_return Started(failure == 0 ? pid : -1, failure);
-}
-
-}  // namespace
-
-asio::awaitable<Result<std::unique_ptr<ChildProcess>>> PosixSpawner::spawn(SpawnRequest request) {
-    struct UnderWay {
-        explicit UnderWay(std::shared_ptr<Reaper> reaper) : of(std::move(reaper)) { ++of->starting; }
-        ~UnderWay() {
-            if (--of->starting == 0) {
-                of->unclaimed.clear();
-            }
+    if (failure != 0) {
+        Error error = os_error("cannot start " + request.argv[0], failure);
+        if (failure == ENOENT) {
+            error.hint = "install " + request.argv[0] + " or set ssh.program in the config";
         }
-        std::shared_ptr<Reaper> of;
-    };
-    const UnderWay under_way(reaper_);
-    const std::string program = request.argv[0];
-    Started started =
-        co_await asio::co_spawn(starter_.get_executor(), start_program(std::move(request)), asio::use_awaitable);
-    if (started.failure() != 0) {
-        Error error = os_error("cannot start " + program, started.failure());
-        if (started.failure() == ENOENT) {
-            error.hint = "install " + program + " or set ssh.program in the config";
-        }
-        co_return error;
+        return error;
     }
-    co_return under_way.of->claim(started.release(), clock_);
+    std::unique_ptr<ChildProcess> child = std::make_unique<PosixChild>(pid, clock_, reaper_->children, reaper_);
+    return child;
 }
 
 namespace {
@@ -316,7 +242,7 @@ asio::awaitable<Result<CapturedOutput>> run_captured(asio::any_io_executor execu
     request.environment = std::move(environment);
     request.standard_output = std::move(out_write);
     request.standard_error = std::move(err_write);
-    auto child = co_await spawner.spawn(std::move(request));
+    auto child = spawner.spawn(std::move(request));
     if (!child) {
         co_return std::move(child).error();
     }

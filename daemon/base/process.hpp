@@ -4,7 +4,6 @@
 
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
-#include <asio/thread_pool.hpp>
 
 #include <sys/types.h>
 
@@ -46,17 +45,15 @@ class ProcessSpawner {
 public:
     virtual ~ProcessSpawner() = default;
     // Internal error where the program can't be started; the message names it.
-    virtual asio::awaitable<Result<std::unique_ptr<ChildProcess>>> spawn(SpawnRequest request) = 0;
+    virtual Result<std::unique_ptr<ChildProcess>> spawn(SpawnRequest request) = 0;
 };
 
 class PosixSpawner final : public ProcessSpawner {
 public:
     PosixSpawner(const asio::any_io_executor& executor, Clock& clock);
     ~PosixSpawner() override;
-    asio::awaitable<Result<std::unique_ptr<ChildProcess>>> spawn(SpawnRequest request) override;
-    // Those under way in spawn().
-    [[nodiscard]] int starting() const;
-    // SIGKILL to the groups of all children that run, and of those that are being started: their waits end.
+    Result<std::unique_ptr<ChildProcess>> spawn(SpawnRequest request) override;
+    // SIGKILL to the groups of all children that run: their waits end.
     void kill_running();
     // Ends the watch for SIGCHLD, so that the loop can run out of work.
     void stop();
@@ -66,9 +63,6 @@ private:
     // Shared with the signal handler, which may still be queued when the spawner goes.
     std::shared_ptr<Reaper> reaper_;
     Clock& clock_;
-    // posix_spawn() returns when the child has got as far as executing its program, which on a busy machine takes tens
-    // of milliseconds: a thread of its own waits for that.
-    asio::thread_pool starter_{1};
 };
 
 struct CapturedOutput {

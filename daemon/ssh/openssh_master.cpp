@@ -491,16 +491,13 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::log_in(LaunchR
         ticket->add_to(spawn.environment);
     }
     spawn.standard_error = std::move(log);
-    auto child = co_await spawner_.spawn(std::move(spawn));
+    auto child = spawner_.spawn(std::move(spawn));
     if (!child) {
         ::unlink(log_file.c_str());
         co_return std::move(child).error();
     }
     if (request.interrupt) {
         request.interrupt->end = [&child = **child] { child.kill_group(); };
-        if (request.interrupt->given_up) {
-            (*child)->kill_group();
-        }
     }
     const auto status = co_await wait_for_login(**child, request);
     if (request.interrupt) {

@@ -332,15 +332,15 @@ public:
 
 }  // namespace
 
-asio::awaitable<Result<std::unique_ptr<ChildProcess>>> SimSpawner::spawn(SpawnRequest request) {
+Result<std::unique_ptr<ChildProcess>> SimSpawner::spawn(SpawnRequest request) {
     (void)world_.lives();
     reading = true;
     const std::string dump = "user sim\nhostname " + request.argv.back() + "\nport 22\nserveraliveinterval 0\n";
     if (::write(request.standard_output.get(), dump.data(), dump.size()) != static_cast<ssize_t>(dump.size())) {
-        co_return Error{.kind = ErrorKind::Internal, .message = "the pipe does not take it"};
+        return Error{.kind = ErrorKind::Internal, .message = "the pipe does not take it"};
     }
     std::unique_ptr<ChildProcess> child = std::make_unique<Ended>();
-    co_return child;
+    return child;
 }
 
 }  // namespace cmssh::sim

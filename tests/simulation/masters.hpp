@@ -89,7 +89,7 @@ private:
 class SimSpawner final : public ProcessSpawner {
 public:
     explicit SimSpawner(World& world) : world_(world) {}
-    asio::awaitable<Result<std::unique_ptr<ChildProcess>>> spawn(SpawnRequest request) override;
+    Result<std::unique_ptr<ChildProcess>> spawn(SpawnRequest request) override;
 
     bool reading = false;  // what it wrote may not have been read yet
 
