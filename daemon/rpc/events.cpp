@@ -197,7 +197,7 @@ bool EventHub::deliver_some() {
         }
         deliver_to(first);
         if (first.overflowed) {
-            end_those([&first](const Subscriber& it) { return &it == &first; });
+            end_those([](const Subscriber& it) { return it.overflowed; });
         } else if (first.next == stream_end()) {
             subscribers_.splice(subscribers_.end(), subscribers_, subscribers_.begin());
         }
