@@ -26,9 +26,9 @@ fi
 )sh";
 }
 
-// $1 is the directory or empty, $2 names the caller's variables, $3 has those that a shell sets itself as words for env,
-// the rest is the command. Directory and variables are set once more behind the rc files, which may leave the one and
-// change the others, by an sh of ours: what it uses is nobody else's function. The values come there in the
+// $1 is the directory or empty, $2 names the caller's variables, $3 has those that a shell sets itself as words for
+// env, the rest is the command. Directory and variables are set once more behind the rc files, which may leave the one
+// and change the others, by an sh of ours: what it uses is nobody else's function. The values come there in the
 // environment, where no other user of the server sees them, and in octal where % stands before the name: fish without a
 // locale decodes what it has inherited.
 // Names are such that nobody has them: one that is in the environment already would be passed on changed.

@@ -46,9 +46,9 @@ inline constexpr std::size_t kSweptAtOnce = 150;
 [[nodiscard]] std::string sweep_command(const std::vector<Leftover>& sessions,
                                         std::chrono::seconds delay = std::chrono::seconds(0));
 
-// What a session's pane executes by `sh -c`, with the arguments: the directory or empty; the names of the variables that
-// the caller gave and sh has, % before one with bytes that are no printable ASCII; those that a shell sets itself, as
-// words for env in sh's quoting; and the command.
+// What a session's pane executes by `sh -c`, with the arguments: the directory or empty; the names of the variables
+// that the caller gave and sh has, % before one with bytes that are no printable ASCII; those that a shell sets itself,
+// as words for env in sh's quoting; and the command.
 [[nodiscard]] std::string run_script(SessionShell shell);
 // What a spare session's pane executes so, with run_script() as its argument: it waits for a line that holds
 // kHandOverMark and behind it, escaped for printf %b, a script that sets the environment and the further arguments.
