@@ -143,7 +143,14 @@ double Bench::prewarmed_start_by_api() {
     run(setup_.dir, {"cmctl", "daemon", "stop"});
     run(setup_.dir, {"cmctl", "daemon", "start"});
     api_ = std::make_unique<Api>(setup_.dir + "/run/cmssh/cmsshd.sock");
-    for (const auto began = Clock::now(); api_->call("stats").at("total_connections") == 0; settle(20ms)) {
+    const auto is_up = [this] {
+        const auto stats = api_->call("stats");
+        const auto& connections = stats.at("connections");
+        return std::any_of(connections.begin(), connections.end(), [](const auto& it) {
+            return it.at("server").at("host") == std::string("127.0.0.") + kPrewarmed && it.at("state") == "up";
+        });
+    };
+    for (const auto began = Clock::now(); !is_up(); settle(20ms)) {
         if (ms_since(began) > kStepLimitMs) {
             throw std::runtime_error("a server with prewarm is not connected");
         }

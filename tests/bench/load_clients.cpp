@@ -80,17 +80,18 @@ void reads(Daemon& daemon, const Place& place, Report& report) {
 void many_clients(Daemon& daemon, const Place& place, Report& report) {
     std::vector<std::unique_ptr<Api>> clients;
     // Each on a server of its own, because tmux gets slower with what it has.
-    const auto starts = [&](int n, int subscribed) {
+    const auto starts = [&](int n, int subscribed, std::chrono::milliseconds pause = 20ms) {
         Samples samples;
         start_session(daemon.api(), place, n);
         for (int i = 0; i < kStartsEach; ++i) {
-            settle(20ms);
+            settle(pause);
             drain(clients, subscribed);
             samples.ms.push_back(start_session(daemon.api(), place, n));
         }
         return samples.median();
     };
     const double before = starts(11, 0);
+    const double before_behind = starts(15, 0, 0ms);
     // What starts take by themselves is not the clients'.
     const double rss_before = daemon.rss_mib();
     for (int i = 0; i < kClients; ++i) {
@@ -103,6 +104,7 @@ void many_clients(Daemon& daemon, const Place& place, Report& report) {
         clients[static_cast<std::size_t>(i)]->call("subscribe");
     }
     const double subscribed = starts(13, kSubscribed);
+    const double subscribed_behind = starts(16, kSubscribed, 0ms);
     const double rss_subscribed = daemon.rss_mib();
     clients.clear();
     const double after = starts(14, 0);
@@ -113,6 +115,7 @@ void many_clients(Daemon& daemon, const Place& place, Report& report) {
                    format("%.2f ms", after));
     report.at_most("start with 1,000 clients / without", "%.2f", connected / before, 1.1);
     report.at_most("start with 100 of them subscribed / without", "%.2f", subscribed / before, 1.1);
+    report.at_most("the same, starts right behind one another", "%.2f", subscribed_behind / before_behind, 1.1);
     report.row("daemon's RSS: without; with 1,000; and 100 subscribed; when they have gone",
                format("%.1f; ", rss_before) + format("%.1f; ", rss_connected) + format("%.1f; ", rss_subscribed) +
                    format("%.1f MiB", rss_after));

@@ -146,7 +146,8 @@ void cold_callers(Daemon& daemon, const Place& place, Report& report) {
     const int made = handshakes(api) - before;
     report.heading("100 concurrent callers on a cold server");
     report.row("logins", std::to_string(made), "1", made == 1);
-    report.row("one login; 100 warm starts in a row", format("%.0f ms; ", login) + format("%.0f ms", warm));
+    report.row("one login; 100 warm starts, right behind one another",
+               format("%.0f ms; ", login) + format("%.0f ms", warm));
     report.row("last answer", format("%.0f ms", last));
     report.at_most("last answer / (one login + 100 warm starts)", "%.2f", last / (login + warm), 1.3);
     end_sessions(api, place, kServer);
