@@ -6,9 +6,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "daemon/app/config.hpp"
 #include "daemon/base/log.hpp"
@@ -216,11 +218,34 @@ void Daemon::start_prewarming() {
     }
 }
 
+bool Daemon::is_prewarmed(const std::string& ctx) const {
+    const auto found = config_.contexts.find(ctx);
+    return found != config_.contexts.end() && found->second.prewarm;
+}
+
+void Daemon::end_prewarming(const std::string& server_key) {
+    const bool wanted = std::any_of(prewarmed_.begin(), prewarmed_.end(),
+                                    [&server_key](const auto& it) { return it.second == server_key; });
+    Connection* connection = pool_.find(server_key);
+    if (!wanted && connection != nullptr) {
+        connection->unpin();
+    }
+}
+
 asio::awaitable<void> Daemon::prewarm(std::string ctx) {
     auto found = co_await sessions_.find_connection(ctx);
     if (!found) {
         log_warn(ctx, "not connected ahead: " + found.error().message);
         co_return;
+    }
+    const std::string key = found->connection->key_text();
+    if (!is_prewarmed(ctx)) {
+        end_prewarming(key);  // meanwhile
+        co_return;
+    }
+    const std::string before = std::exchange(prewarmed_[ctx], key);
+    if (!before.empty() && before != key) {
+        end_prewarming(before);
     }
     found->connection->keep_spare();
     Connection::Want want;
@@ -235,6 +260,15 @@ Result<void> Daemon::reload() {
     notify_reloading();
     config_ = std::move(*loaded);
     resolver_.forget_all();
+    for (auto it = prewarmed_.begin(); it != prewarmed_.end();) {
+        const auto [ctx, key] = *it;
+        if (is_prewarmed(ctx)) {
+            ++it;
+        } else {
+            it = prewarmed_.erase(it);
+            end_prewarming(key);
+        }
+    }
     start_prewarming();
     log_info("config", "reloaded");
     notify_ready(status());

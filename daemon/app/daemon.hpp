@@ -4,6 +4,7 @@
 #include <asio/io_context.hpp>
 #include <asio/signal_set.hpp>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,6 +52,9 @@ private:
     [[nodiscard]] std::string status() const;
     asio::awaitable<void> prewarm(std::string ctx);
     void start_prewarming();
+    [[nodiscard]] bool is_prewarmed(const std::string& ctx) const;
+    // Unless another context that is prewarmed leads there too.
+    void end_prewarming(const std::string& server_key);
     void watch_signals();
 
     asio::io_context& io_;
@@ -73,6 +77,7 @@ private:
     Forwards forwards_;
     LiveSource live_;
     Handlers handlers_;
+    std::map<std::string, std::string> prewarmed_;  // contexts, and the key of the server that each leads to
     RpcServer server_;
     asio::signal_set signals_;
     Instant started_;

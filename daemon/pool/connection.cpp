@@ -221,6 +221,11 @@ Instant Connection::next_probe() const {
     return due ? *due - due->time_since_epoch() % tick : Instant::max();
 }
 
+void Connection::unpin() {
+    spare_.keep(false);
+    feed(ConnectionMachine::Pinned{.on = false});
+}
+
 void Connection::wake_up() {
     feed(ConnectionMachine::WokeUp{});
 }

@@ -142,7 +142,9 @@ public:
     // A configured context leads to it: it is shown however it fares.
     void set_configured() { configured_ = true; }
     // Kept without refs from now on.
-    void pin() { feed(ConnectionMachine::Pinned{}); }
+    void pin() { feed(ConnectionMachine::Pinned{.on = true}); }
+    // It goes as any other from now on, and so does its spare session.
+    void unpin();
 
     struct Want {
         std::optional<std::string> auth_sock;
@@ -195,7 +197,7 @@ public:
     // nullptr while there is none.
     [[nodiscard]] TmuxChannel* tmux() const;
     [[nodiscard]] SpareSession& spare() { return spare_; }
-    // For a prewarmed connection: SpareSession::keep().
+    // For a prewarmed connection: SpareSession::keep(true).
     void keep_spare();
     // spare().pid(); one that was made with other settings is let go of.
     [[nodiscard]] std::optional<std::int64_t> spare_pid();

@@ -89,13 +89,7 @@ ConnectionMachine::Action ConnectionMachine::on(const Event& event, const Machin
             },
             [&](const NothingToRestore&) { return on_nothing_to_restore(settings, now, unit_random); },
             [&](const RefsChanged& refs) { return on_refs(refs, settings, now); },
-            [&](const Pinned&) {
-                pinned_ = true;
-                if (state_ == State::Up || state_ == State::Degraded) {
-                    update_linger(settings, now);
-                }
-                return Action::None;
-            },
+            [&](const Pinned& pinned) { return on_pinned(pinned, settings, now); },
             [&](const DisconnectAsked& asked) {
                 held_back_ = true;
                 switch (state_) {
@@ -240,6 +234,18 @@ ConnectionMachine::Action ConnectionMachine::on_refs(const RefsChanged& event, c
     const bool was_needed = needed();
     refs_ = event.refs;
     leases_ = event.leases;
+    return after_change_of_need(was_needed, settings, now);
+}
+
+ConnectionMachine::Action ConnectionMachine::on_pinned(const Pinned& event, const MachineSettings& settings,
+                                                       Instant now) {
+    const bool was_needed = needed();
+    pinned_ = event.on;
+    return after_change_of_need(was_needed, settings, now);
+}
+
+ConnectionMachine::Action ConnectionMachine::after_change_of_need(bool was_needed, const MachineSettings& settings,
+                                                                  Instant now) {
     switch (state_) {
         case State::Up:
         case State::Degraded:

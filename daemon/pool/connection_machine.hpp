@@ -56,7 +56,9 @@ public:
         int refs = 0;    // all of them
         int leases = 0;  // of these, on the present master
     };
-    struct Pinned {};  // kept without refs from now on
+    struct Pinned {
+        bool on = true;  // kept without refs from now on; or no more
+    };
     struct DisconnectAsked {
         bool force = false;
     };
@@ -101,6 +103,8 @@ private:
     void on_wake_up(const MachineSettings& settings, Instant now, double unit_random);
     Action on_nothing_to_restore(const MachineSettings& settings, Instant now, double unit_random);
     Action on_refs(const RefsChanged& event, const MachineSettings& settings, Instant now);
+    Action on_pinned(const Pinned& event, const MachineSettings& settings, Instant now);
+    Action after_change_of_need(bool was_needed, const MachineSettings& settings, Instant now);
     Action on_time(Instant now);
 
     void enter(State state, Instant now);

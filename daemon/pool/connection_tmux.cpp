@@ -160,7 +160,7 @@ asio::awaitable<std::optional<std::int64_t>> Connection::make_spare() {
 }
 
 void Connection::keep_spare() {
-    spare_.keep();
+    spare_.keep(true);
     if (tmux() != nullptr && !spare_.pid()) {
         spare_.reached();
     }

@@ -26,6 +26,11 @@ void SpareSession::tried(Outcome outcome) {
     }
 }
 
+void SpareSession::keep(bool on) {
+    kept_ = on;
+    changed_.notify_all();
+}
+
 void SpareSession::reached() {
     wanted_ = wanted_ || kept_;
     changed_.notify_all();

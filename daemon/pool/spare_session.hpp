@@ -42,8 +42,8 @@ public:
     // What became of it: it could not be taken over where it was too young, or is gone.
     enum class Outcome { TakenOver, Missed };
     void tried(Outcome outcome);
-    // From now on there is one also before the first start and long after the last.
-    void keep() { kept_ = true; }
+    // From now on there is one also before the first start and long after the last; or no more.
+    void keep(bool on);
     // The server's tmux has come into reach.
     void reached();
     // The server's tmux is out of reach, which lets go of it by itself.

@@ -392,6 +392,22 @@ TEST(Config, APrewarmedContextIsConnectedAheadAndKept) {
     EXPECT_EQ(world.start("warm", kLong).at("reused"), true);
 }
 
+TEST(Reload, LetsGoOfWhatIsNotPrewarmedAnyMore) {
+    const std::string both =
+        "[pool]\ncontrol_persist = \"1s\"\n[contexts.warm]\nhost = \"server-1\"\nprewarm = true\n"
+        "[contexts.other]\nhost = \"server-2\"\nprewarm = ";
+    World world(servers(2), both + "true\n");
+    for (const int server : {1, 2}) {
+        EXPECT_GT(world.spare(server), 0);
+    }
+    world.daemon.write_config(both + "false\n");
+    world.rpc().call("reload");
+    EXPECT_TRUE(wait_until([&] { return world.spare_sessions(2) == 0; }));
+    EXPECT_TRUE(world.connection_becomes(world.key("127.0.0.2"), "idle")) << "its linger is over";
+    EXPECT_EQ(world.connection(world.key("127.0.0.1")).at("state"), "up");
+    EXPECT_EQ(world.spare_sessions(1), 1);
+}
+
 TEST(Reload, TakesTheNewConfig) {
     World world(servers(1));
     EXPECT_EQ(world.rpc().refusal("start", {{"ctx", "new name"}, {"command", kLong}}).at("code"), -32001);

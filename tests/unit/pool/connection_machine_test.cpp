@@ -339,6 +339,15 @@ TEST(ConnectionMachineLinger, IsNotForAPinnedConnection) {
     EXPECT_FALSE(subject.left());
 }
 
+TEST(ConnectionMachineLinger, BeginsWhenTheConnectionIsNotPinnedAnyMore) {
+    Subject subject(true);
+    subject.up();
+    subject.on(M::Pinned{.on = false});
+    EXPECT_EQ(subject.left(), kLinger);
+    subject.refs(1);
+    EXPECT_FALSE(subject.left());
+}
+
 // Otherwise a path that comes and goes would keep a master that nobody needs.
 TEST(ConnectionMachineLinger, IsOverWhenTheConnectionIsPinned) {
     Subject subject;

@@ -174,7 +174,7 @@ TEST_F(SpareSessionTest, ThatIsKeptIsThereBeforeTheFirstStartAndLongAfterTheLast
     spare_.reached();
     loop_.advance(1h);
     EXPECT_EQ(makings_, 0) << "this one is not kept yet";
-    spare_.keep();
+    spare_.keep(true);
     spare_.reached();
     loop_.run_ready();
     EXPECT_EQ(makings_, 1);
@@ -189,6 +189,10 @@ TEST_F(SpareSessionTest, ThatIsKeptIsThereBeforeTheFirstStartAndLongAfterTheLast
     loop_.run_ready();
     finish_making(8);
     EXPECT_EQ(spare_.pid(), 8);
+    spare_.keep(false);
+    loop_.run_ready();
+    EXPECT_FALSE(spare_.pid());
+    EXPECT_EQ(removals_, 1);
 }
 
 TEST_F(SpareSessionTest, IsForgottenWithItsChannel) {
