@@ -22,7 +22,7 @@ constexpr std::string_view kTrapOnTerminal = "trap : INT QUIT TERM USR1 USR2; ";
 constexpr std::string_view kReadSetup = "IFS= read -r cmssh_s; ";
 constexpr std::string_view kRun = R"sh(exec 9>&2 2>/dev/null; (exec "$@" 2>&9 9>&-); exit $?)sh";
 constexpr std::string_view kSetUpAndRun =
-    R"sh(exec 9>&2 2>/dev/null; (eval "$(printf %b "$cmssh_s")"; exec "$@" 2>&9 9>&-); exit $?)sh";
+    R"sh(exec 9>&2 2>/dev/null; (eval "$(printf %b "$cmssh_s")"; [ "$cmssh_r" ] || { echo "the setup of the command did not arrive" >&9; exit 126; }; exec "$@" 2>&9 9>&-); exit $?)sh";
 
 std::string run_script(ExecInput input, bool packed) {
     std::string script(kSkipMark);
@@ -143,7 +143,8 @@ CDPATH= cd -- "$cmssh_d" >/dev/null 2>&9 || { echo )sh" +
     for (const auto& [name, value] : env) {
         script += "export " + name + '=' + sh_quote(value) + " 2>&9\n";
     }
-    return octal_escaped(script, "") + '\n';
+    // Where printf is a program, it takes no argument over 128 KiB.
+    return octal_escaped(script + "cmssh_r=1\n", "") + '\n';
 }
 
 std::string bad_cwd_line(std::string_view mark) {

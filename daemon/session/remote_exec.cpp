@@ -49,6 +49,11 @@ Result<void> check_words(const api::ExecParams& params) {
         if (holds_nul(value)) {
             return invalid("params.env." + name + " holds a NUL byte");
         }
+        if (name.size() + 1 + value.size() > kMaxCommandLine) {
+            return Error{.kind = ErrorKind::Limit,
+                         .message = "params.env." + name + " is too long",
+                         .hint = "put long input into a file on the server, or send it as stdin"};
+        }
     }
     return {};
 }

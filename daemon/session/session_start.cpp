@@ -13,6 +13,11 @@ namespace {
 constexpr std::size_t kMaxArgument = 128 * 1024 - 1;
 constexpr std::size_t kMaxCommand = 256 * 1024;
 constexpr std::size_t kMaxEnvironment = 256 * 1024;
+// tmux's parser takes ten thousand words of a line at most, whatever their length; a variable is two.
+constexpr std::size_t kMaxWords = 8000;
+// What tmux_scripts.cpp calls its own.
+constexpr std::string_view kScriptsVariables = "cmssh_";
+constexpr std::string_view kScriptsCopies = "CMSSH_ENV_";
 // Longer than any start takes: a server's tmux answers in milliseconds.
 constexpr Duration kStartDeadline = std::chrono::seconds(15);
 // For a cd on the server, which hangs only where a file system does.
@@ -44,11 +49,14 @@ Result<void> check_environment(const std::map<std::string, std::string>& env) {
         if (name == "CMSSH_SESSION" || name == "CMSSH_SESSION_CTX") {
             return invalid("params.env: " + name + " is what tells a session its own id and context", "leave it out");
         }
+        if (name.starts_with(kScriptsVariables) || name.starts_with(kScriptsCopies)) {
+            return invalid("params.env: " + printable(name) + " is a name that the start itself uses", "another name");
+        }
         if (auto checked = check_text("params.env." + name, value); !checked) {
             return checked;
         }
         total += name.size() + value.size() + 2;
-        if (value.size() > kMaxArgument || total > kMaxEnvironment) {
+        if (kScriptsCopies.size() + name.size() + 1 + value.size() > kMaxArgument || total > kMaxEnvironment) {
             return Error{.kind = ErrorKind::Limit,
                          .message = "params.env." + name + " is too long",
                          .hint = "put long input into a file on the server"};
@@ -93,6 +101,12 @@ Result<void> Sessions::check_start(const api::StartParams& params) const {
         // The shell's exec would take it for an option, and dash has no -- to prevent that.
         return invalid("params.command: " + printable(params.command.front()) + " looks like an option",
                        "give a program of that name with its path");
+    }
+    if (params.command.size() + 2 * params.env.size() > kMaxWords) {
+        return Error{.kind = ErrorKind::Limit,
+                     .message = "params.command and params.env: over " + std::to_string(kMaxWords) +
+                                " words, of which a variable is two",
+                     .hint = "put long input into a file on the server"};
     }
     std::size_t total = 0;
     for (const auto& argument : params.command) {

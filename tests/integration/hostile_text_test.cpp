@@ -217,6 +217,35 @@ TEST(HostileText, ForgesNoLineOfTheLogAndNoSecretIsInIt) {
     }
 }
 
+// Each is refused by name, or arrives.
+TEST(LongInput, IsRefusedBeforeTheServerRefusesIt) {
+    World world(servers(1));
+    const auto refused = [&world](const char* method, const Json& command, const Json& env) {
+        const Json params = {{"ctx", "server-1"}, {"command", command}, {"env", env}};
+        return world.rpc().refusal(method, params).at("code");
+    };
+    const Json command = {"sh", "-c", "exit $((${#V} % 100))"};
+    constexpr int kLimit = -32019;
+    // MAX_ARG_STRLEN less the NUL, and what stands before the value.
+    const std::size_t most_of_start = 128 * 1024 - 1 - std::string("CMSSH_ENV_V=").size();
+    const std::size_t most_of_exec = 128 * 1024 - 1 - std::string("V=").size();
+    EXPECT_EQ(refused("start", command, {{"V", std::string(most_of_start + 1, 'x')}}), kLimit);
+    EXPECT_EQ(refused("exec", command, {{"V", std::string(most_of_exec + 1, 'x')}}), kLimit);
+    const std::string id = world.start_id("server-1", command, {{"env", {{"V", std::string(most_of_start, 'x')}}}});
+    EXPECT_EQ(world.wait(id).at("exit_code"), most_of_start % 100);
+    const Json exec = {{"ctx", "server-1"}, {"command", command}, {"env", {{"V", std::string(most_of_exec, 'x')}}}};
+    EXPECT_EQ(world.rpc().call("exec", exec).at("exit_code"), most_of_exec % 100);
+
+    Words many(8001, "x");
+    many[0] = "true";
+    EXPECT_EQ(refused("start", many, Json::object()), kLimit);
+    many.pop_back();
+    EXPECT_EQ(world.wait(world.start_id("server-1", many)).at("exit_code"), 0);
+    for (const char* name : {"cmssh_v", "CMSSH_ENV_A"}) {
+        EXPECT_EQ(refused("start", command, {{name, "x"}}), -32602) << name;
+    }
+}
+
 TEST(Nul, IsRefusedByTheNameOfWhatItIsIn) {
     World world(servers(1));
     const std::string id = world.start_id("server-1", {"cat"});

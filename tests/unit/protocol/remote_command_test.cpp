@@ -190,6 +190,16 @@ TEST_F(ExecCommand, IsSetUpByTheFirstLineOfItsInput) {
     }
 }
 
+// As where printf is a program and refuses it.
+TEST_F(ExecCommand, RunsNothingWithoutItsSetup) {
+    for (const auto& shell : login_shells()) {
+        const Ran ran = run_with_input(shell, exec_command("lease-a", {"echo", "ran"}, ExecInput::SetupFirst), "\n");
+        EXPECT_EQ(ran.exit_code, 126) << shell;
+        EXPECT_EQ(ran.output, "") << shell;
+        EXPECT_THAT(ran.errors, HasSubstr("the setup of the command did not arrive")) << shell;
+    }
+}
+
 TEST_F(ExecCommand, SaysWhereTheDirectoryIsNotThere) {
     for (const auto& shell : login_shells()) {
         const Ran ran = run_with_input(shell, exec_command("lease-a", {"echo", "ran"}, ExecInput::SetupFirst),
