@@ -346,6 +346,8 @@ TEST(LyingSshd, ThatClosesAtRandom) {
     // It behaves again: everything that was started is there, once.
     write_file(limit, "1000000000\n");
     EXPECT_TRUE(wait_until([&] { return server.start("liar").contains("result"); }));
+    // Of one that was cut off while it was on its way, the server's tmux says whether it ever came there.
+    EXPECT_TRUE(wait_until([&] { return world.list({{"state", "starting"}}).empty(); }));
     const Words known = world.list();
     for (const auto& id : known) {
         EXPECT_TRUE(world.becomes(id, "running")) << id;
