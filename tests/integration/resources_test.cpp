@@ -241,6 +241,22 @@ private:
     std::string path_;
 };
 
+// It has shown its text before it ended.
+std::string session_that_ended(World& world, const std::string& name, const std::string& text, int code) {
+    const std::string end = world.dir / ("end-of-" + name);
+    const std::string id =
+        world.start_id("server-1",
+                       {"sh", "-c", "echo \"$1\"; until [ -e \"$0\" ]; do sleep 0.02; done; exit \"$2\"", end, text,
+                        std::to_string(code)},
+                       {{"name", name}});
+    const auto shown = [&] { return world.rpc().call("logs", {{"session", id}}).at("text"); };
+    EXPECT_TRUE(wait_until([&] { return shown() == text + '\n'; }));
+    write_file(end, "");
+    EXPECT_EQ(world.wait(id).at("exit_code"), code);
+    EXPECT_EQ(shown(), text + '\n');
+    return id;
+}
+
 class Disk : public ::testing::Test {
 protected:
     void SetUp() override {
@@ -266,9 +282,7 @@ protected:
 TEST_F(Disk, ThatIsFullIsSaidAndWaitedOut) {
     const std::string before = world->start_id("server-1", kLong, {{"name", "before"}});
     disk->fill();
-    const std::string meanwhile =
-        world->start_id("server-1", {"sh", "-c", "echo text; exit 3"}, {{"name", "meanwhile"}});
-    EXPECT_EQ(world->wait(meanwhile).at("exit_code"), 3);
+    const std::string meanwhile = session_that_ended(*world, "meanwhile", "text", 3);
     EXPECT_TRUE(unsaved());
     // A daemon that starts now has what was saved, and what the server tells.
     world->daemon.crash();
@@ -325,18 +339,6 @@ protected:
         }
         return count;
     }
-    // `gone`, which has printed "saved".
-    std::string ended_session() {
-        const std::string end = world.dir / "end";
-        const std::string id = world.start_id(
-            "server-1", {"sh", "-c", "echo saved; until [ -e \"$0\" ]; do sleep 0.02; done; exit 4", end},
-            {{"name", "gone"}});
-        EXPECT_TRUE(wait_until([&] { return world.rpc().call("logs", {{"session", id}}).at("text") == "saved\n"; }));
-        write_file(end, "");
-        EXPECT_EQ(world.wait(id).at("exit_code"), 4);
-        EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "saved\n");
-        return id;
-    }
     void expect_nothing_set_aside() const {
         for (const auto& entry : std::filesystem::directory_iterator(world.dir / "state/cmssh")) {
             EXPECT_EQ(entry.path().string().find(".db."), std::string::npos) << entry.path();
@@ -349,7 +351,7 @@ protected:
 
 TEST_F(BadDisk, ThatTakesNoWritesIsSaidOnceAndWaitedOut) {
     const std::string before = world.start_id("server-1", kLong, {{"name", "before"}});
-    const std::string gone = ended_session();
+    const std::string gone = session_that_ended(world, "gone", "saved", 4);
     EXPECT_FALSE(unsaved());
     write_file(gate + ".writes", "");
     const std::string meanwhile =
@@ -385,7 +387,7 @@ TEST_F(BadDisk, ThatTakesNoWritesIsSaidOnceAndWaitedOut) {
 
 TEST_F(BadDisk, ThatCannotBeReadHidesTheRegistryUntilItCan) {
     const std::string running = world.start_id("server-1", kLong, {{"name", "running"}});
-    const std::string gone = ended_session();
+    const std::string gone = session_that_ended(world, "gone", "saved", 4);
     write_file(gate + ".reads", "");
     next_daemon();
     EXPECT_TRUE(unsaved());
