@@ -22,7 +22,9 @@ constexpr std::string_view kTrapOnTerminal = "trap : INT QUIT TERM USR1 USR2; ";
 constexpr std::string_view kReadSetup = "IFS= read -r cmssh_s; ";
 constexpr std::string_view kRun = R"sh(exec 9>&2 2>/dev/null; (exec "$@" 2>&9 9>&-); exit $?)sh";
 constexpr std::string_view kSetUpAndRun =
-    R"sh(exec 9>&2 2>/dev/null; (eval "$(printf %b "$cmssh_s")"; [ "$cmssh_r" ] || { echo "the setup of the command did not arrive" >&9; exit 126; }; exec "$@" 2>&9 9>&-); exit $?)sh";
+    R"sh(exec 9>&2 2>/dev/null; (eval "$(printf %b "$cmssh_s")"; )sh"
+    R"sh([ "$cmssh_r" ] || { echo "the setup of the command did not arrive" >&9; exit 126; }; )sh"
+    R"sh(exec "$@" 2>&9 9>&-); exit $?)sh";
 
 std::string run_script(ExecInput input, bool packed) {
     std::string script(kSkipMark);
