@@ -152,9 +152,10 @@ TEST(Master, HandsNoAgentOnAndLeavesNoCore) {
                    "echo \"agent: ${SSH_AUTH_SOCK-none}\""})
                   .output,
               "agent: none\n");
-    const std::string id = world.start_id("server-1", ask);
-    world.wait(id);
-    EXPECT_EQ(world.rpc().call("logs", {{"session", id}}).at("text"), "agent: none\n");
+    const std::string id = world.start_id("server-1", {"sh", "-c", ask.back() + "; exec sleep 1000"});
+    const auto shown = [&] { return world.rpc().call("logs", {{"session", id}}).at("text").get<std::string>(); };
+    EXPECT_TRUE(wait_until([&] { return !shown().empty(); }));
+    EXPECT_EQ(shown(), "agent: none\n");
     const pid_t master = world.connection(world.key("127.0.0.1")).at("master_pid");
     for (const pid_t pid : {world.daemon.pid(), master}) {
         rlimit core{};

@@ -241,7 +241,7 @@ private:
     std::string path_;
 };
 
-// It has shown its text before it ended.
+// It has shown its text before it ended: tmux before 3.7 may lose what comes right before the end, on a busy machine.
 std::string session_that_ended(World& world, const std::string& name, const std::string& text, int code) {
     const std::string end = world.dir / ("end-of-" + name);
     const std::string id =
@@ -354,12 +354,9 @@ TEST_F(BadDisk, ThatTakesNoWritesIsSaidOnceAndWaitedOut) {
     const std::string gone = session_that_ended(world, "gone", "saved", 4);
     EXPECT_FALSE(unsaved());
     write_file(gate + ".writes", "");
-    const std::string meanwhile =
-        world.start_id("server-1", {"sh", "-c", "echo text; exit 3"}, {{"name", "meanwhile"}});
-    EXPECT_EQ(world.wait(meanwhile).at("exit_code"), 3);
+    const std::string meanwhile = session_that_ended(world, "meanwhile", "text", 3);
     const std::string killed = world.start_id("server-1", kLong, {{"name", "killed"}});
     EXPECT_EQ(world.rpc().call("kill", {{"session", killed}}).at("session").at("state"), "killed");
-    EXPECT_EQ(world.rpc().call("logs", {{"session", meanwhile}}).at("text"), "text\n");
     EXPECT_TRUE(unsaved());
     EXPECT_EQ(logged("can't be written (disk I/O error)"), 1) << world.daemon.log();
     // A daemon that starts now has what was saved, and what the server tells.
