@@ -106,6 +106,7 @@ Daemon::Daemon(asio::io_context& io, DaemonOptions options, Config config, Liste
       signals_(io, SIGTERM, SIGINT, SIGHUP),
       started_(clock_.now()),
       stop_(clock_),
+      background_(io.get_executor(), clock_),
       tasks_(io.get_executor(), clock_) {
     sessions_.set_pool(pool_);
     Sessions::Keeper keeper;
@@ -144,14 +145,14 @@ void Daemon::watch_signals() {
 }
 
 asio::awaitable<void> Daemon::serve() {
-    tasks_.spawn("rpc", server_.run());
+    background_.spawn("rpc", server_.run());
     if (watchdog_interval()) {
-        tasks_.spawn("watchdog", feed_watchdog());
+        background_.spawn("watchdog", feed_watchdog());
     }
     sessions_.restore(registry_.load());
     leases_.restore();
-    tasks_.spawn("left masters", sessions_.meet(left_masters(options_.runtime_dir, config_, options_.home)));
-    tasks_.spawn("registry", sessions_.keep_registry());
+    background_.spawn("left masters", sessions_.meet(left_masters(options_.runtime_dir, config_, options_.home)));
+    background_.spawn("registry", sessions_.keep_registry());
     start_prewarming();
     log_info("cmsshd", std::string(CMSSH_VERSION " serves, pid ") + std::to_string(::getpid()));
     notify_ready(status());
@@ -175,7 +176,7 @@ asio::awaitable<void> Daemon::shut_down() {
     sessions_.request_stop();
     remote_exec_.request_stop();
     pool_.request_stop();
-    spawner_.kill_running();
+    spawner_.end_all();
     co_await server_.shut_down(clock_.now() + kStopDeadline);
     co_await remote_exec_.shut_down();
     co_await leases_.shut_down();
@@ -183,6 +184,7 @@ asio::awaitable<void> Daemon::shut_down() {
     co_await sessions_.shut_down();
     co_await pool_.shut_down();
     co_await events_.shut_down();
+    co_await background_.join_until(Instant::max());
     registry_.close();
     spawner_.stop();
     asio::error_code ignored;
@@ -213,7 +215,7 @@ std::string Daemon::status() const {
 void Daemon::start_prewarming() {
     for (const auto& [name, context] : config_.contexts) {
         if (context.prewarm) {
-            tasks_.spawn(name, prewarm(name));
+            background_.spawn(name, prewarm(name));
         }
     }
 }

@@ -83,6 +83,7 @@ private:
     Instant started_;
     bool stopping_ = false;
     Event stop_;
+    TaskGroup background_;  // what goes on beside the serving, until it ends
     TaskGroup tasks_;
 };
 

@@ -137,13 +137,17 @@ void PosixSpawner::stop() {
     reaper_->signals.cancel(ignored);
 }
 
-void PosixSpawner::kill_running() {
+void PosixSpawner::end_all() {
+    ended_ = true;
     for (const auto& [pid, child] : reaper_->children) {
         child->kill_group();
     }
 }
 
 Result<std::unique_ptr<ChildProcess>> PosixSpawner::spawn(SpawnRequest request) {
+    if (ended_) {
+        return Error{.kind = ErrorKind::ShuttingDown, .message = "the daemon is stopping"};
+    }
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_init(&actions);

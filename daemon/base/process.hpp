@@ -53,8 +53,9 @@ public:
     PosixSpawner(const asio::any_io_executor& executor, Clock& clock);
     ~PosixSpawner() override;
     Result<std::unique_ptr<ChildProcess>> spawn(SpawnRequest request) override;
-    // SIGKILL to the groups of all children that run: their waits end.
-    void kill_running();
+    // SIGKILL to the groups of all children that run, so that their waits end. From then on none is started: spawn()
+    // gives ShuttingDown.
+    void end_all();
     // Ends the watch for SIGCHLD, so that the loop can run out of work.
     void stop();
 
@@ -63,6 +64,7 @@ private:
     // Shared with the signal handler, which may still be queued when the spawner goes.
     std::shared_ptr<Reaper> reaper_;
     Clock& clock_;
+    bool ended_ = false;
 };
 
 struct CapturedOutput {

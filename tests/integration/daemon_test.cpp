@@ -245,6 +245,23 @@ TEST(DaemonStop, RemovesTheSocketAndLeavesMastersAndSessions) {
     EXPECT_EQ(world.tmux_sessions(1), Words{started.at("session").at("id")});
 }
 
+// What the daemon's start has begun by itself ends with it, and not by its own deadlines.
+TEST(DaemonStop, WaitsForNoSshThatHangs) {
+    World world(servers(1));
+    const std::string asked = world.dir / "asked";
+    const std::string program = world.dir / "ssh";
+    write_file(program, "#!/bin/sh\necho >" + asked + "\nexec sleep 1000\n");
+    std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+    write_file(world.daemon.config_file(),
+               "[contexts.warm]\nhost = \"server-1\"\nprewarm = true\n[ssh]\nprogram = \"" + program + "\"\n");
+    world.daemon.stop();
+    world.start_daemon();
+    ASSERT_TRUE(wait_until([&] { return exists(asked); }));
+    const auto begin = std::chrono::steady_clock::now();
+    world.daemon.stop();
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s) << "of the 15 that ssh -G has";
+}
+
 TEST(DaemonStop, ByACallIsAnswered) {
     World world(servers(1));
     EXPECT_EQ(world.rpc().call("shutdown"), Json::object());

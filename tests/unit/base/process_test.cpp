@@ -311,9 +311,14 @@ TEST_F(Spawner, EndsEveryWaitByKillingAll) {
     const auto two = spawn("sleep 1000");
     const auto ended = spawn("exit 0");
     EXPECT_TRUE(run(ended->wait_until(clock_.now() + 1h)));
-    spawner_.kill_running();
+    spawner_.end_all();
     EXPECT_EQ(run(one->wait_until(clock_.now() + 1h))->signal, SIGKILL);
     EXPECT_EQ(run(two->wait_until(clock_.now() + 1h))->signal, SIGKILL);
+    SpawnRequest request;
+    request.argv = {"/bin/true"};
+    const auto late = spawner_.spawn(std::move(request));
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().kind, ErrorKind::ShuttingDown);
 }
 
 TEST_F(Spawner, LetsTheLoopRunOutOfWorkOnceStopped) {
