@@ -23,10 +23,15 @@ std::string reason(std::string_view what) {
     return std::string(what.substr(0, kMaxReason));
 }
 
+struct Limits {
+    std::size_t top_items = std::numeric_limits<std::size_t>::max();  // of the outermost array
+    std::size_t values = std::numeric_limits<std::size_t>::max();
+};
+
 // Builds the value from nlohmann's SAX events, so that what is refused is refused before memory is spent on it.
 class Builder {
 public:
-    explicit Builder(std::size_t max_top_items) : max_top_items_(max_top_items) {}
+    explicit Builder(Limits limits) : limits_(limits) {}
 
     bool null() { return add(nullptr); }
     bool boolean(bool value) { return add(value); }
@@ -66,8 +71,12 @@ private:
         return false;
     }
 
-    // Where the next value goes; nullptr: one item too many.
+    // Where the next value goes; nullptr: one too many.
     Json* place() {
+        if (values_++ == limits_.values) {
+            refuse(make(ErrorKind::Limit, "more than " + std::to_string(limits_.values) + " values in a message"));
+            return nullptr;
+        }
         if (open_.empty()) {
             return &root_;
         }
@@ -75,8 +84,8 @@ private:
             return slot_;
         }
         Json::array_t& array = open_.back()->get_ref<Json::array_t&>();
-        if (open_.size() == 1 && array.size() == max_top_items_) {
-            refuse(make(ErrorKind::Limit, "more than " + std::to_string(max_top_items_) + " requests in a batch"));
+        if (open_.size() == 1 && array.size() == limits_.top_items) {
+            refuse(make(ErrorKind::Limit, "more than " + std::to_string(limits_.top_items) + " requests in a batch"));
             return nullptr;
         }
         return &array.emplace_back();
@@ -110,14 +119,15 @@ private:
         return true;
     }
 
-    std::size_t max_top_items_;
+    Limits limits_;
+    std::size_t values_ = 0;
     Json root_;
     std::vector<Json*> open_;  // a parent is not touched while its last child is open: the pointers stay good
     Json* slot_ = nullptr;     // the value of the key just read
     Error error_;
 };
 
-Result<Json> parse(std::string_view text, std::size_t max_top_items) {
+Result<Json> parse(std::string_view text, Limits limits) {
     // nlohmann takes a NUL for the end of the text and passes over a byte order mark.
     if (text.find('\0') != std::string_view::npos) {
         return make(ErrorKind::ParseError, "a NUL byte in JSON");
@@ -125,7 +135,7 @@ Result<Json> parse(std::string_view text, std::size_t max_top_items) {
     if (text.starts_with("\xEF\xBB\xBF")) {
         return make(ErrorKind::ParseError, "a byte order mark before JSON");
     }
-    Builder builder(max_top_items);
+    Builder builder(limits);
     if (!Json::sax_parse(text.begin(), text.end(), &builder)) {
         return builder.take_error();
     }
@@ -210,7 +220,7 @@ std::string hint_of(const Error& error) {
 }  // namespace
 
 Result<Json> parse_json(std::string_view text) {
-    return parse(text, std::numeric_limits<std::size_t>::max());
+    return parse(text, Limits());
 }
 
 std::string dump_json(const Json& json) {
@@ -219,7 +229,7 @@ std::string dump_json(const Json& json) {
 
 Message parse_message(std::string_view text) {
     Message message;
-    Result<Json> parsed = parse(text, kMaxBatch);
+    Result<Json> parsed = parse(text, {.top_items = kMaxBatch, .values = kMaxValues});
     if (!parsed) {
         message.items.push_back(BadRequest{nullptr, std::move(parsed).error()});
         return message;

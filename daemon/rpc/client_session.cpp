@@ -20,6 +20,8 @@ constexpr int kMaxInFlight = 128;
 // Requests are not read while more than this is unwritten, so a client that never reads holds at most this and its
 // requests' own replies.
 constexpr std::size_t kMaxOutgoing = 4 * 1024 * 1024;
+// What each may hold of either kind while all together hold too much.
+constexpr std::size_t kShareOfFull = 64 * 1024;
 
 // As JSON a message takes up to forty times its size in small pieces, which malloc would keep.
 constexpr std::size_t kLargeMessage = 256 * 1024;
@@ -31,15 +33,21 @@ JsonText text_of(const Json& json) {
 }  // namespace
 
 ClientSession::ClientSession(asio::local::stream_protocol::socket socket, Clock& clock, RequestHandler& handler,
-                             RpcCounters& counters, std::size_t max_message)
+                             RpcCounters& counters, ClientMemory& memory, std::size_t max_message)
     : socket_(std::move(socket)),
       handler_(handler),
       counters_(counters),
+      memory_(memory),
+      max_message_(max_message),
       reader_(max_message),
       gone_event_(clock),
       changed_(clock),
       tasks_(socket_.get_executor(), clock) {
     socket_.non_blocking(true);
+}
+
+ClientSession::~ClientSession() {
+    memory_.change(accounted_, 0);
 }
 
 asio::awaitable<void> ClientSession::run() {
@@ -65,6 +73,7 @@ void ClientSession::hang_up() {
     }
     gone_ = true;
     outgoing_.clear();
+    account();
     asio::error_code ignored;
     socket_.close(ignored);
     gone_event_.notify_all();
@@ -81,17 +90,27 @@ asio::awaitable<void> ClientSession::read_loop() {
             co_return;
         }
         if (*text) {
-            ++in_flight_;
             const std::size_t size = (*text)->size();
+            ++in_flight_;
+            in_flight_bytes_ += size;
+            account();
             tasks_.spawn("client", serve(parse_message(**text), size));
             // Others have their turn between any two of its requests, however many came at once.
             co_await asio::post(socket_.get_executor(), asio::use_awaitable);
-            while (!gone_ && (in_flight_ >= kMaxInFlight || outgoing_.size() > kMaxOutgoing)) {
+            while (!gone_ && over_its_share()) {
                 co_await changed_.wait();
             }
             continue;
         }
         if (ended) {
+            co_return;
+        }
+        if (memory_.full() && reader_.buffered() > kShareOfFull) {
+            counters_.errors += 1;
+            send(text_of(make_error(
+                nullptr, Error{.kind = ErrorKind::Limit,
+                               .message = "the requests of all clients together are too large",
+                               .hint = "fewer large requests at once; others have sent some and not ended them"})));
             co_return;
         }
         asio::error_code error;
@@ -107,7 +126,20 @@ asio::awaitable<void> ClientSession::read_loop() {
             co_return;
         }
         reader_.feed(bytes);
+        account();
     }
+}
+
+// It gets on by itself: by the end of a request of its own, or when it reads replies.
+bool ClientSession::over_its_share() const {
+    return in_flight_ >= kMaxInFlight || outgoing_.size() > (memory_.full() ? kShareOfFull : kMaxOutgoing) ||
+           in_flight_bytes_ > (memory_.full() ? kShareOfFull : 2 * max_message_);
+}
+
+void ClientSession::account() {
+    const std::size_t now = reader_.buffered() + in_flight_bytes_ + outgoing_.size();
+    memory_.change(accounted_, now);
+    accounted_ = now;
 }
 
 asio::awaitable<void> ClientSession::serve(Message message, std::size_t size) {
@@ -129,6 +161,8 @@ asio::awaitable<void> ClientSession::serve(Message message, std::size_t size) {
         give_memory_back();
     }
     --in_flight_;
+    in_flight_bytes_ -= size;
+    account();
     changed_.notify_all();
 }
 
@@ -198,6 +232,7 @@ void ClientSession::queue(const JsonText& json) {
     } else {
         outgoing_ += bytes;
     }
+    account();
 }
 
 void ClientSession::flush() {
@@ -224,6 +259,7 @@ bool ClientSession::write_some() {
     } else {
         outgoing_.erase(0, static_cast<std::size_t>(sent));
     }
+    account();
     return true;
 }
 

@@ -32,10 +32,26 @@ struct RpcCounters {
     std::uint64_t errors = 0;
 };
 
+// What all clients together have sent that is not done yet and not read of replies: one bound for all of them, where
+// each has its own besides.
+class ClientMemory {
+public:
+    static constexpr std::size_t kMost = 128UL * 1024 * 1024;
+
+    void change(std::size_t before, std::size_t after) { bytes_ += after - before; }
+    [[nodiscard]] bool full() const { return bytes_ > kMost; }
+
+private:
+    std::size_t bytes_ = 0;
+};
+
 class ClientSession final : public EventSink {
 public:
     ClientSession(asio::local::stream_protocol::socket socket, Clock& clock, RequestHandler& handler,
-                  RpcCounters& counters, std::size_t max_message);
+                  RpcCounters& counters, ClientMemory& memory, std::size_t max_message);
+    ~ClientSession() override;
+    ClientSession(const ClientSession&) = delete;
+    ClientSession& operator=(const ClientSession&) = delete;
 
     // Until the client is gone and its last request is done.
     asio::awaitable<void> run();
@@ -61,6 +77,8 @@ private:
     asio::awaitable<void> watch_for_hangup();
     asio::awaitable<void> serve(Message message, std::size_t size);
     asio::awaitable<std::optional<JsonText>> serve_one(Incoming incoming);
+    [[nodiscard]] bool over_its_share() const;
+    void account();  // to be called wherever what it holds has changed
     void send(const JsonText& json);
     void queue(const JsonText& json);
     bool write_some();  // false: it reads no more
@@ -69,6 +87,8 @@ private:
     asio::local::stream_protocol::socket socket_;
     RequestHandler& handler_;
     RpcCounters& counters_;
+    ClientMemory& memory_;
+    std::size_t max_message_;
     FrameReader reader_;
     std::string outgoing_;
     bool backlog_ = false;  // the kernel did not take all of it: write_loop() has the rest
@@ -77,6 +97,8 @@ private:
     bool gone_ = false;
     bool reading_ = true;
     int in_flight_ = 0;
+    std::size_t in_flight_bytes_ = 0;
+    std::size_t accounted_ = 0;
     Event gone_event_;
     Event changed_;
     TaskGroup tasks_;

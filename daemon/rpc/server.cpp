@@ -80,7 +80,7 @@ asio::awaitable<void> RpcServer::run() {
                          .hint = "close some, or raise rpc.max_clients"});
             continue;
         }
-        clients_.push_front(std::make_unique<ClientSession>(std::move(socket), clock_, handler_, counters_,
+        clients_.push_front(std::make_unique<ClientSession>(std::move(socket), clock_, handler_, counters_, memory_,
                                                             static_cast<std::size_t>(config_.rpc.max_message)));
         most_clients_ = std::max(most_clients_, clients());
         tasks_.spawn("client", serve(clients_.begin()));

@@ -37,6 +37,7 @@ private:
     const Config& config_;
     RequestHandler& handler_;
     asio::local::stream_protocol::acceptor acceptor_;
+    ClientMemory memory_;  // outlives the clients
     // Given up for a moment when descriptors run out, so that a client can be told instead of left waiting.
     UniqueFd reserve_;
     std::list<std::unique_ptr<ClientSession>> clients_;

@@ -292,18 +292,64 @@ TEST(TooLongMessages, EndTheirConnectionsAndHoldUpNobody) {
 }
 
 // As JSON they are many times as large as they are long.
-TEST(LargeMessages, OfBracketsAloneLeaveNoMemoryBehind) {
+TEST(LargeMessages, OfBracketsAloneLeaveNoMemoryBehindAndHoldUpNobody) {
     World world(servers(1));
+    Bystander bystander(world);
     Footprint before(world);
     const std::string begin = R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":[)";
-    for (const std::string filling : {"{}", "[[[]]]"}) {
+    const auto send = [&](const std::string& filling, std::size_t size) {
         std::string text = begin + filling;
-        while (text.size() + filling.size() + 4 < 4 * kMiB) {
+        while (text.size() + filling.size() + 4 < size) {
             text += ',' + filling;
         }
         RpcClient client(world.daemon.socket_path());
         client.send_bytes(text + "]}}\n");
-        EXPECT_EQ(Json::parse(client.read_line()).at("error").at("code"), -32602) << filling;
+        return Json::parse(client.read_line()).at("error").at("code").get<int>();
+    };
+    // As many values as are allowed, and more.
+    EXPECT_EQ(send("{}", 512 * 1024), -32602);
+    EXPECT_EQ(send("[[[]]]", 256 * 1024), -32602);
+    bystander.watch([&] {
+        for (const std::string filling : {"{}", "[[[]]]"}) {
+            if (const int code = send(filling, 8 * kMiB); code != -32019) {
+                throw std::runtime_error(filling + " is answered by " + std::to_string(code));
+            }
+        }
+    });
+    if (!kSanitized) {
+        EXPECT_LT(bystander.peak(), 64 * kMiB);
+    }
+    before.expect_back(16 * kMiB);
+}
+
+// Each is within its own bound, and together they are twice what all may hold.
+TEST(LargeMessages, OfManyClientsAreBoundedTogether) {
+    World world(servers(1));
+    Bystander bystander(world);
+    Footprint before(world);
+    constexpr std::size_t kClients = 40;
+    constexpr std::size_t kEach = 6 * kMiB;
+    static_assert(kClients * kEach > 200 * kMiB);
+    std::size_t refused = 0;
+    bystander.watch([&] {
+        refused = 0;
+        std::vector<std::unique_ptr<RpcClient>> clients;
+        for (std::size_t i = 0; i < kClients; ++i) {
+            clients.push_back(std::make_unique<RpcClient>(world.daemon.socket_path()));
+            try {
+                clients.back()->send_bytes('[' + std::string(kEach, ' '));
+            } catch (const RpcFailure&) {
+                ++refused;
+                if (clients.back()->read_to_end().find("-32019") == std::string::npos) {
+                    throw std::runtime_error("closed without a word");
+                }
+            }
+        }
+    });
+    EXPECT_GE(refused, kClients / 3);
+    EXPECT_LT(refused, kClients);
+    if (!kSanitized) {
+        EXPECT_LT(bystander.peak(), 192 * kMiB);
     }
     before.expect_back(16 * kMiB);
 }

@@ -129,6 +129,14 @@ std::string batch_of(std::size_t count) {
     return text + "]";
 }
 
+std::string array_of(std::size_t count) {
+    std::string text = "[0";
+    for (std::size_t i = 1; i < count; ++i) {
+        text += ",0";
+    }
+    return text + ']';
+}
+
 TEST(JsonRpc, ABatchIsBounded) {
     EXPECT_EQ(parse_message(batch_of(kMaxBatch)).items.size(), kMaxBatch);
     const Message message = parse_message(batch_of(kMaxBatch + 1));
@@ -144,13 +152,24 @@ TEST(JsonRpc, OnlyABatchIsBounded) {
     const Result<Json> json = parse_json(batch_of(kMaxBatch + 1));
     ASSERT_TRUE(json.ok());
     EXPECT_EQ(json->size(), kMaxBatch + 1);
-    std::string numbers = "0";
-    for (std::size_t i = 0; i < 2 * kMaxBatch; ++i) {
-        numbers += ",0";
-    }
-    const Message message = parse_message(R"([{"jsonrpc":"2.0","method":"ok","params":{"a":[)" + numbers + "]}}]");
+    const Message message =
+        parse_message(R"([{"jsonrpc":"2.0","method":"ok","params":{"a":)" + array_of(2 * kMaxBatch + 1) + "}}]");
     ASSERT_EQ(message.items.size(), 1u);
     EXPECT_TRUE(std::holds_alternative<Request>(message.items[0]));
+}
+
+TEST(JsonRpc, TheValuesOfAMessageAreBounded) {
+    // Those around the array: the request, its version, method and parameters, and the array itself.
+    constexpr std::size_t kAround = 5;
+    const auto message = [](std::size_t count) {
+        return parse_message(R"({"jsonrpc":"2.0","method":"ok","params":{"a":)" + array_of(count) + "}}").items.at(0);
+    };
+    EXPECT_TRUE(std::holds_alternative<Request>(message(kMaxValues - kAround)));
+    const Incoming over = message(kMaxValues - kAround + 1);
+    const auto* bad = std::get_if<BadRequest>(&over);
+    ASSERT_NE(bad, nullptr);
+    EXPECT_EQ(bad->error.kind, ErrorKind::Limit);
+    EXPECT_EQ(parse_json(array_of(kMaxValues + 1))->size(), kMaxValues + 1);
 }
 
 std::string nested(std::size_t depth) {
