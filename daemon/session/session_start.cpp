@@ -39,30 +39,34 @@ Result<void> check_text(const std::string& what, const std::string& text) {
     return {};
 }
 
-Result<void> check_environment(const std::map<std::string, std::string>& env) {
+Result<void> check_environment(const std::string& where, const std::map<std::string, std::string>& env) {
     std::size_t total = 0;
     for (const auto& [name, value] : env) {
         if (!valid_env_name(name)) {
-            return invalid("params.env: " + printable(name) + " is not a variable's name",
+            return invalid(where + ": " + printable(name) + " is not a variable's name",
                            "letters, digits and _, and no digit first");
         }
         if (name == "CMSSH_SESSION" || name == "CMSSH_SESSION_CTX") {
-            return invalid("params.env: " + name + " is what tells a session its own id and context", "leave it out");
+            return invalid(where + ": " + name + " is what tells a session its own id and context", "leave it out");
         }
         if (name.starts_with(kScriptsVariables) || name.starts_with(kScriptsCopies)) {
-            return invalid("params.env: " + printable(name) + " is a name that the start itself uses", "another name");
+            return invalid(where + ": " + printable(name) + " is a name that the start itself uses", "another name");
         }
-        if (auto checked = check_text("params.env." + name, value); !checked) {
+        if (auto checked = check_text(where + '.' + name, value); !checked) {
             return checked;
         }
         total += name.size() + value.size() + 2;
         if (kScriptsCopies.size() + name.size() + 1 + value.size() > kMaxArgument || total > kMaxEnvironment) {
             return Error{.kind = ErrorKind::Limit,
-                         .message = "params.env." + name + " is too long",
+                         .message = where + '.' + name + " is too long",
                          .hint = "put long input into a file on the server"};
         }
     }
     return {};
+}
+
+Result<void> check_environment_of(const ResolvedContext& context) {
+    return check_environment("contexts." + context.name + ".env", context.env);
 }
 
 // Where a working directory as a person writes it lies on the server.
@@ -140,7 +144,7 @@ Result<void> Sessions::check_start(const api::StartParams& params) const {
                          .hint = "give a --cwd that exists on the server"};
         }
     }
-    return check_environment(params.env);
+    return check_environment("params.env", params.env);
 }
 
 Sessions::RecordPtr Sessions::make_record(const api::StartParams& params, const Found& found) {
@@ -164,9 +168,6 @@ Sessions::RecordPtr Sessions::make_record(const api::StartParams& params, const 
     record->request_id = params.request_id.value_or("");
     record->connection = &*found.connection;
     record->hold = Hold(*found.connection, HoldKind::Session);
-    if (const auto* channel = found.connection->tmux()) {
-        record->life = channel->life();
-    }
     record->being_started = true;
     if (const TmuxChannel* channel = found.connection->tmux()) {
         record->life = channel->life();
@@ -189,6 +190,9 @@ asio::awaitable<Result<api::StartResult>> Sessions::start(api::StartParams param
     auto found = co_await find_connection(params.ctx);
     if (!found) {
         co_return std::move(found).error();
+    }
+    if (auto checked = check_environment_of(found->context); !checked) {
+        co_return std::move(checked).error();
     }
     // Others ran while `ssh -G` did.
     if (params.request_id) {
@@ -219,8 +223,6 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_record(RecordPtr recor
     for (const auto& [name, value] : params.env) {
         session.env[name] = value;
     }
-    session.env.erase("CMSSH_SESSION");  // of a context
-    session.env.erase("CMSSH_SESSION_CTX");
     if (params.tell_reuse && record->connection->tmux() != nullptr) {
         caller.progress(record->view.ctx, record->view.server.key, "using_existing");
     }
@@ -339,6 +341,11 @@ asio::awaitable<Result<api::StartResult>> Sessions::start_again(RecordPtr record
         found = Error{.kind = ErrorKind::UnknownContext,
                       .message = record->view.ctx + " leads to another server than when this was asked for",
                       .hint = "start again with another request_id"};
+    }
+    if (found) {
+        if (auto checked = check_environment_of(found->context); !checked) {
+            found = std::move(checked).error();
+        }
     }
     if (!found) {
         record->being_started = false;

@@ -246,6 +246,21 @@ TEST(LongInput, IsRefusedBeforeTheServerRefusesIt) {
     }
 }
 
+TEST(ContextsEnvironment, IsRefusedAsACallersIs) {
+    World world(servers(1));
+    const Json params = {{"ctx", "job"}, {"command", {"true"}}};
+    const auto configure = [&world](const std::string& env) {
+        world.daemon.write_config("[contexts.job]\nhost = \"server-1\"\nenv = { " + env + " }\n");
+        world.rpc().call("reload");
+    };
+    configure("CMSSH_ENV_A = \"x\"");
+    EXPECT_THAT(world.rpc().refusal("start", params).at("message"), HasSubstr("contexts.job.env: CMSSH_ENV_A"));
+    configure("A = \"" + std::string(128 * 1024, 'x') + "\"");
+    EXPECT_EQ(world.rpc().refusal("start", params).at("code"), -32019);
+    configure("A = \"x\"");
+    world.rpc().call("start", params);
+}
+
 TEST(Nul, IsRefusedByTheNameOfWhatItIsIn) {
     World world(servers(1));
     const std::string id = world.start_id("server-1", {"cat"});
