@@ -40,6 +40,18 @@ Error not_started(const std::string& diagnostics) {
         .hint = "start it by hand on the server, as sessions.tmux and sessions.tmux_socket name it, to see why"};
 }
 
+Error not_in_time() {
+    return Error{.kind = ErrorKind::Timeout, .message = "the server's tmux did not answer in time"};
+}
+
+std::string one_line(const std::vector<std::string>& lines) {
+    std::string text;
+    for (const auto& line : lines) {
+        text += text.empty() ? line : ' ' + line;
+    }
+    return text;
+}
+
 bool tmux_is_ending(std::string_view text) {
     return text.find("server exited") != std::string_view::npos ||
            text.find("no server running") != std::string_view::npos ||
@@ -84,13 +96,11 @@ asio::awaitable<Result<std::unique_ptr<TmuxChannel>>> TmuxChannel::open(asio::an
         if (greeted) {
             channel->tasks_.spawn("tmux replies", channel->read_replies());
             channel->tasks_.spawn("tmux requests", channel->write_queue());
-            const auto alive =
-                co_await channel->set_up(tmux::setup_commands(config, ownership, random_bits()), deadline);
-            if (alive) {
-                channel->life_.tmux = alive->empty() ? "" : alive->front();
+            greeted = co_await channel->wait_for_start(deadline);
+            if (greeted) {
+                channel->post(tmux::setup_commands(config, ownership, random_bits()));
                 co_return std::move(channel);
             }
-            greeted = alive.error();
         }
         const bool ending = tmux_is_ending(greeted.error().message);
         channel->close();
@@ -112,33 +122,17 @@ asio::awaitable<Result<std::unique_ptr<TmuxChannel>>> TmuxChannel::open(asio::an
     }
 }
 
-asio::awaitable<TmuxChannel::Reply> TmuxChannel::set_up(std::vector<std::string> commands, Instant deadline) {
-    // The last one's reply says that tmux serves: the start-up command may still fail, and tmux may be about to end.
-    commands.push_back(tmux::server_life_command());
-    constexpr int kTries = 5;
-    for (int attempt = 1;; ++attempt) {
-        early_ = false;
-        auto replies = co_await request_all(commands, deadline);
-        if (!replies.back()) {
-            co_return std::move(replies.back());
-        }
-        // tmux may read our lines before it has run the start-up command: what is about the keeper meets no session
-        // then, and what is about our client, the subscription, goes to another client or to none.
-        bool complete = !early_;
-        for (std::size_t i = 0; i < commands.size(); ++i) {
-            complete = complete && (replies[i] || !tmux::needs_keeper(commands[i]));
-        }
-        if (complete || attempt == kTries) {
-            co_return std::move(replies.back());
-        }
-        // Until it has: that is when it answers for it.
-        while (!started_ && open_) {
-            const bool in_time = co_await start_answered_.wait_until(deadline);
-            if (!in_time) {
-                break;
-            }
+asio::awaitable<Result<void>> TmuxChannel::wait_for_start(Instant deadline) {
+    while (!started_ && open_) {
+        const bool in_time = co_await start_answered_.wait_until(deadline);
+        if (!in_time) {
+            co_return not_in_time();
         }
     }
+    if (!started_) {
+        co_return channel_closed(diagnostics_);
+    }
+    co_return Result<void>();
 }
 
 asio::awaitable<Result<void>> TmuxChannel::greet(std::string token, Instant deadline) {
@@ -274,11 +268,16 @@ void TmuxChannel::handle(std::string_view bytes) {
 
 void TmuxChannel::handle_block(tmux::Block block) {
     if (!block.ours) {
-        started_ = true;
-        start_answered_.notify_all();
+        // Of the start-up command, and of what the user's hooks do behind it.
+        if (block.error) {
+            keep_diagnostics(one_line(block.lines));
+        } else if (auto life = tmux::parse_life(block.lines); life && !started_) {
+            life_.tmux = *std::move(life);
+            started_ = true;
+            start_answered_.notify_all();
+        }
         return;
     }
-    early_ = early_ || !started_;
     if (pending_.empty()) {
         log_warn("tmux", "a reply that nobody asked for");
         open_ = false;
@@ -303,11 +302,8 @@ void TmuxChannel::handle_block(tmux::Block block) {
         pending_.pop_front();
     }
     if (block.error) {
-        std::string text;
-        for (const auto& line : block.lines) {
-            text += text.empty() ? line : ' ' + line;
-        }
-        pending->reply = Error{.kind = ErrorKind::TmuxFailed, .message = "tmux on the server: " + printable(text)};
+        pending->reply =
+            Error{.kind = ErrorKind::TmuxFailed, .message = "tmux on the server: " + printable(one_line(block.lines))};
     } else {
         pending->reply = std::move(block.lines);
     }
@@ -348,13 +344,7 @@ asio::awaitable<void> TmuxChannel::write_queue() {
     }
 }
 
-asio::awaitable<std::vector<TmuxChannel::Reply>> TmuxChannel::request_all(std::vector<std::string> lines,
-                                                                          Instant deadline, int blocks_behind_first) {
-    std::vector<Reply> replies;
-    if (!takes_requests()) {
-        replies.assign(lines.size(), Reply(channel_closed(diagnostics_)));
-        co_return replies;
-    }
+std::vector<std::shared_ptr<TmuxChannel::Pending>> TmuxChannel::post(const std::vector<std::string>& lines) {
     std::vector<std::shared_ptr<Pending>> asked;
     std::string bytes;
     for (const auto& line : lines) {
@@ -363,8 +353,19 @@ asio::awaitable<std::vector<TmuxChannel::Reply>> TmuxChannel::request_all(std::v
         bytes += line;
         bytes += '\n';
     }
-    asked.front()->blocks_behind = blocks_behind_first;
     send(bytes);
+    return asked;
+}
+
+asio::awaitable<std::vector<TmuxChannel::Reply>> TmuxChannel::request_all(std::vector<std::string> lines,
+                                                                          Instant deadline, int blocks_behind_first) {
+    std::vector<Reply> replies;
+    if (!takes_requests()) {
+        replies.assign(lines.size(), Reply(channel_closed(diagnostics_)));
+        co_return replies;
+    }
+    const auto asked = post(lines);
+    asked.front()->blocks_behind = blocks_behind_first;
     for (const auto& pending : asked) {
         replies.push_back(co_await reply_to(pending, deadline));
     }
@@ -419,7 +420,7 @@ asio::awaitable<TmuxChannel::Reply> TmuxChannel::reply_to(std::shared_ptr<Pendin
         in_time = co_await pending->done.wait_until(deadline);
     }
     if (!pending->reply) {
-        co_return Error{.kind = ErrorKind::Timeout, .message = "the server's tmux did not answer in time"};
+        co_return not_in_time();
     }
     co_return std::move(*pending->reply);
 }

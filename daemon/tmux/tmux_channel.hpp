@@ -82,7 +82,8 @@ private:
     TmuxChannel(asio::any_io_executor executor, Clock& clock, std::shared_ptr<Master> master,
                 std::unique_ptr<Channel> channel);
 
-    asio::awaitable<Reply> set_up(std::vector<std::string> commands, Instant deadline);
+    // Until tmux has attached our client: what it reads before that goes to no session of ours.
+    asio::awaitable<Result<void>> wait_for_start(Instant deadline);
     asio::awaitable<Result<void>> greet(std::string token, Instant deadline);
     asio::awaitable<Result<void>> read_greeting(std::string token);
     asio::awaitable<void> read_replies();
@@ -91,6 +92,7 @@ private:
     void keep_diagnostics(std::string_view text);
     void handle(std::string_view bytes);
     void handle_block(tmux::Block block);
+    std::vector<std::shared_ptr<Pending>> post(const std::vector<std::string>& lines);
     void send(std::string_view bytes);
     void fail_pending();
     [[nodiscard]] bool takes_requests() const;
@@ -112,8 +114,7 @@ private:
     tmux::ServerLife life_;
     tmux::ClockOffset clock_offset_;
     bool open_ = true;
-    bool started_ = false;  // the start-up command was answered
-    bool early_ = false;    // one of ours was before it
+    bool started_ = false;  // the start-up commands were answered
     bool closing_ = false;
     Event start_answered_;
     Event write_wanted_;

@@ -196,11 +196,8 @@ bool is_plain_variable(std::string_view name) {
            std::find(kSingle.begin(), kSingle.end(), name) == kSingle.end();
 }
 
-// One string of the environment has the kernel's limit of an argument, and an escaped byte takes five.
 bool needs_escapes(std::string_view value) {
-    static constexpr std::size_t kLongestEscaped = 24 * 1024;
-    return value.size() <= kLongestEscaped &&
-           std::any_of(value.begin(), value.end(), [](unsigned char c) { return c < ' ' || c >= 0x7F; });
+    return std::any_of(value.begin(), value.end(), [](unsigned char c) { return c < ' ' || c >= 0x7F; });
 }
 
 // The second and third argument of run_script(), quoted by `quote`.
@@ -265,10 +262,6 @@ std::string pipe_command(std::string_view target) {
 }
 
 }  // namespace
-
-bool needs_keeper(std::string_view command) {
-    return command.find(kKeeperPrefix) != std::string_view::npos || command.starts_with("refresh-client ");
-}
 
 int blocks_behind_start(const NewSession& session) {
     return session.tmux < kReadsToTheEnd ? 1 : 0;
@@ -469,8 +462,12 @@ std::vector<PaneRow> parse_panes(const std::vector<std::string>& lines) {
     return rows;
 }
 
-std::string server_life_command() {
-    return "display-message -p '#{pid} #{start_time}'";
+std::optional<std::string> parse_life(const std::vector<std::string>& lines) {
+    constexpr std::string_view kWord = kLifeFormat.substr(0, kLifeFormat.find('#'));
+    if (lines.size() != 1 || !lines.front().starts_with(kWord)) {
+        return std::nullopt;
+    }
+    return lines.front().substr(kWord.size());
 }
 
 std::string pane_target(std::string_view session_id, const Started& place) {

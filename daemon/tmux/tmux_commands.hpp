@@ -46,9 +46,6 @@ struct ServerLife {
 [[nodiscard]] std::vector<std::string> setup_commands(const SessionsConfig& config, const Ownership& ownership,
                                                       std::uint64_t chain);
 
-// Of setup_commands(): one that fails where our client is not attached to the keeper session yet.
-[[nodiscard]] bool needs_keeper(std::string_view command);
-
 // What the server's tmux keeps about a session, enough to know it again without us.
 struct SessionNote {
     std::string name;
@@ -126,8 +123,9 @@ struct PaneRow {
 // Rows that are not ours or not understood are passed over: a pane may be anybody's.
 [[nodiscard]] std::vector<PaneRow> parse_panes(const std::vector<std::string>& lines);
 
-// Asks which tmux server this is: the ServerLife's `tmux`.
-[[nodiscard]] std::string server_life_command();
+// What display-message prints of the tmux server's life, a format without quotes, and the ServerLife's `tmux` from it.
+inline constexpr std::string_view kLifeFormat = "cmssh-life #{pid} #{start_time}";
+[[nodiscard]] std::optional<std::string> parse_life(const std::vector<std::string>& lines);
 
 // A pane of a session, and of no other: a tmux that was begun anew gives the same ids again. Where the place is not
 // known, the session's own.

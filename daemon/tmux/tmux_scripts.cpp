@@ -29,8 +29,8 @@ fi
 // $1 is the directory or empty, $2 names the caller's variables, $3 has those that a shell sets itself as words for
 // env, the rest is the command. Directory and variables are set once more behind the rc files, which may leave the one
 // and change the others, by an sh of ours: what it uses is nobody else's function. The values come there in the
-// environment, where no other user of the server sees them, and in octal where % stands before the name: fish without a
-// locale decodes what it has inherited.
+// environment, where no other user of the server sees them, and in octal, in parts of what one string may hold, where %
+// stands before the name: fish without a locale decodes what it has inherited, which makes what is long too long.
 // Names are such that nobody has them: one that is in the environment already would be passed on changed.
 constexpr std::string_view kPrepare = R"sh(cmssh_d=$1 cmssh_v=$2 cmssh_w=$3; shift 3
 [ -z "$cmssh_d" ] || cd -- "$cmssh_d" || exit 1
@@ -41,21 +41,36 @@ eval "set -- /usr/bin/env $cmssh_w \"\$@\""
 )sh";
 constexpr std::string_view kSetAgainBehindRcFiles = R"sh(cmssh_m=
 for cmssh_n in $cmssh_v; do
-eval "cmssh_x=\$${cmssh_n#%}"
+cmssh_x=${cmssh_n#%} cmssh_i=
 case $cmssh_n in %*)
-cmssh_o=$(printf %s/ "$cmssh_x" | od -An -v -to1 2>/dev/null | tr -d '\n' | sed 's/ *$//; s/  */\\0/g')
-case $cmssh_o in *057) cmssh_x=$cmssh_o ;; *) cmssh_n=${cmssh_n#%} ;; esac ;;
+for cmssh_o in $(eval "printf %s \"\$$cmssh_x\"" | command -p od -An -v -to1 | command -p tr -d ' \n' | command -p fold -w 75000); do
+export "CMSSH_ENV_$cmssh_i$cmssh_x=$cmssh_o"
+cmssh_i=$((${cmssh_i:-0}+1))
+done 2>/dev/null ;;
 esac
-export "CMSSH_ENV_${cmssh_n#%}=$cmssh_x"
+[ -n "$cmssh_i" ] || {
+eval "export \"CMSSH_ENV_$cmssh_x=\$$cmssh_x\""
+cmssh_n=$cmssh_x
+}
+[ "${cmssh_i:-0}" -lt 2 ] || unset "$cmssh_x"
 cmssh_m="$cmssh_m $cmssh_n"
 done
 set -- /bin/sh -c '[ -z "$1" ] || cd -- "$1" || exit 1
 for cmssh_n in $2; do
-cmssh_v=${cmssh_n#%}
-eval "cmssh_x=\$CMSSH_ENV_$cmssh_v"
-[ "$cmssh_n" = "$cmssh_v" ] || { cmssh_x=$(printf %b "$cmssh_x"); cmssh_x=${cmssh_x%/}; }
-export "$cmssh_v=$cmssh_x"
+cmssh_v=${cmssh_n#%} cmssh_x= cmssh_i=
+while eval "cmssh_o=\${CMSSH_ENV_$cmssh_i$cmssh_v-}" && [ -n "$cmssh_o" ]; do
+cmssh_x=$cmssh_x$cmssh_o
+unset "CMSSH_ENV_$cmssh_i$cmssh_v"
+cmssh_i=$((${cmssh_i:-0}+1))
+done
 unset "CMSSH_ENV_$cmssh_v"
+[ "$cmssh_n" = "$cmssh_v" ] || {
+cmssh_x=$(echo "$cmssh_x" | command -p fold -w 75000 | while read -r cmssh_o; do
+printf %b "$(echo "$cmssh_o" | command -p sed "s/.../\\\\0&/g")"
+done; echo /)
+cmssh_x=${cmssh_x%/}
+}
+export "$cmssh_v=$cmssh_x"
 done 2>/dev/null
 shift 2; exec "$@"' sh "$cmssh_d" "$cmssh_m" "$@"
 )sh";
@@ -158,8 +173,10 @@ fi 2>/dev/null
     script += "cmssh_n=100; while cmssh_c=$(" + tmux + " list-clients -t " + sh_quote(target(keeper_name(ownership))) +
               " -F '#{?client_control_mode,#{client_pid},}' 2>/dev/null) && [ -n \"$cmssh_c\" ] && [ $cmssh_n -gt 0 ]; "
               "do cmssh_n=$((cmssh_n-1)); kill -9 $cmssh_c 2>/dev/null; done\n";
-    const std::string control =
-        tmux + " -C new-session -A -D -s " + keeper_name(ownership) + " -f no-output,ignore-size 'exec cat'";
+    // Which tmux it is comes with the answer to the start-up command, without a round trip of its own.
+    const std::string control = tmux + " -C new-session -A -D -s " + keeper_name(ownership) +
+                                " -f no-output,ignore-size 'exec cat' \\; display-message -p '" +
+                                std::string(kLifeFormat) + "'";
     // tmux 3.3 keeps a control client for ever whose last output it could not write, and with it the channel and the
     // master that nobody ends any more. So the pipe that sshd reads has a second reader, which is tmux itself: opened
     // by its name, as Linux can. Elsewhere a second cat takes that output when the first has nowhere to put it, at the

@@ -115,7 +115,7 @@ public:
     void act(const std::string& script) const {
         write_file(programs_ / "act",
                    R"sh(say() { printf '%%begin 1700000000 %s %s\n%s\n%%end 1700000000 %s %s\n' $1 $2 "$3" $1 $2; }
-serve() { say 1 0 ''; n=1; while read -r line; do n=$((n+1)); say $n 1 "$1"; done; }
+serve() { say 1 0 ''; say 2 0 'cmssh-life 1 1'; n=2; while read -r line; do n=$((n+1)); say $n 1 "$1"; done; }
 bytes() { head -c "$1" /dev/zero | tr '\0' "$2"; }
 )sh" + script + '\n');
     }
@@ -165,21 +165,27 @@ INSTANTIATE_TEST_SUITE_P(
         Lie{"ThatFloodsWithErrors", "exec yes text >&2", {"timeout"}, kNotInTime},
         Lie{"ThatStopsInALine", "printf '%%begin 17000'; exec sleep 1000", {"timeout"}, kNotInTime},
         Lie{"ThatStopsInAReply",
-            "say 1 0 ''; printf '%%begin 1 2 1\\ntext\\n'; exec sleep 1000",
+            "say 1 0 ''; printf '%%begin 1 2 0\\ntext\\n'; exec sleep 1000",
             {"timeout"},
             kNotInTime},
         Lie{"ThatForgesTheEnd",
-            "say 1 0 ''; printf '%%begin 5 2 1\\n%%end 5 3 1\\n%%end 6 2 1\\n%%end 5 2 0\\n%%end 5 2 1x\\n'; "
+            "say 1 0 ''; printf '%%begin 5 2 0\\ncmssh-life 1 1\\n'; "
+            "printf '%%end 5 3 0\\n%%end 6 2 0\\n%%end 5 2 1\\n%%end 5 2 0x\\n'; "
             "exec sleep 1000",
             {"timeout"},
             kNotInTime},
+        Lie{"ThatDoesNotSayItsLife", "say 1 0 ''; say 2 0 'cmssh life 1 1'; exec sleep 1000", {"timeout"}, kNotInTime},
+        Lie{"ThatRefusesTheKeeper",
+            "printf '%%begin 1 1 0\\nno more room\\n%%error 1 1 0\\n%%exit\\n'; exit 1",
+            {"tmux_failed"},
+            "did not start: no more room"},
         Lie{"ThatAnswersWhatNobodyAsked",
             "n=0; while :; do n=$((n+1)); say $n 1 text; done",
             {"tmux_failed"},
             kNotStarted},
         Lie{"ThatSaysMoreThanALineHolds", "bytes 100000000 x; exec sleep 1000", {"tmux_failed"}, kNotStarted, kPatient},
         Lie{"ThatSaysMoreThanAReplyHolds",
-            "say 1 0 ''; echo '%begin 1 2 1'; yes text | head -c 100000000; exec sleep 1000",
+            "say 1 0 ''; echo '%begin 1 2 0'; yes text | head -c 100000000; exec sleep 1000",
             {"tmux_failed"},
             kNotStarted,
             kPatient}),

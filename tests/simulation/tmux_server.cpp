@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "daemon/tmux/tmux_commands.hpp"
+
 namespace cmssh::sim {
 namespace {
 
@@ -193,8 +195,14 @@ void TmuxServer::attach(ControlClient* client) {
         sessions_.emplace(client->keeper, std::move(keeper));
     }
     clients_.push_back(client);
-    const std::string numbers = std::to_string(around_.wall_seconds()) + ' ' + std::to_string(next_number_++) + " 0\n";
-    client->send("%begin " + numbers + "%end " + numbers + "%session-changed $0 " + client->keeper + '\n');
+    const auto answer = [this](const std::string& text) {
+        const std::string numbers =
+            std::to_string(around_.wall_seconds()) + ' ' + std::to_string(next_number_++) + " 0\n";
+        return "%begin " + numbers + text + "%end " + numbers;
+    };
+    std::string answers = answer("");
+    answers += answer(expand(tmux::kLifeFormat, nullptr) + '\n');
+    client->send(answers + "%session-changed $0 " + client->keeper + '\n');
 }
 
 void TmuxServer::detach(ControlClient* client) {

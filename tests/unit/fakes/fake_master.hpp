@@ -27,8 +27,7 @@ using TmuxAnswers = std::map<std::string, std::vector<TmuxAnswer>, std::less<>>;
 
 class FakeChannel final : public Channel {
 public:
-    // starts_late: tmux reads the first commands before it has attached the client.
-    FakeChannel(Clock& clock, const std::string& command, const TmuxAnswers& answers, bool starts_late,
+    FakeChannel(Clock& clock, const std::string& command, const TmuxAnswers& answers, std::string start,
                 std::vector<std::string>& heard)
         : answers_(answers), heard_(heard), changed_(clock) {
         // The command says which word the greeting begins with: "k='cmssh-…'", quoted once more.
@@ -38,11 +37,7 @@ public:
         }
         const auto end = command.find_first_not_of("0123456789", begin + 6);
         const std::string token = command.substr(begin, end - begin);
-        output_ = token + " tmux 3.3a\n" + token + " home /home/u\n";
-        start_ = "%begin 1700000000 0 0\n%end 1700000000 0 0\n";
-        if (!starts_late) {
-            output_ += std::exchange(start_, {});
-        }
+        output_ = token + " tmux 3.3a\n" + token + " home /home/u\n" + start;
         speaks_ = true;
     }
 
@@ -84,7 +79,6 @@ public:
 
 private:
     void answer() {
-        const bool starts = !asked_.empty() && !cut_;
         while (!asked_.empty() && !cut_) {
             heard_.push_back(asked_.front());
             const auto known = answers_.find(asked_.front());
@@ -95,15 +89,11 @@ private:
             }
             asked_.pop_front();
         }
-        if (starts) {
-            output_ += std::exchange(start_, {});
-        }
         changed_.notify_all();
     }
 
     const TmuxAnswers& answers_;
     std::vector<std::string>& heard_;
-    std::string start_;
     std::string line_;
     std::deque<std::string> asked_;
     std::string output_;
@@ -124,7 +114,9 @@ public:
     bool ends_when_told = true;
     bool stopped = false;  // the process answers nothing
     TmuxAnswers tmux_answers;
-    bool tmux_starts_late = false;
+    // What tmux says to its start-up commands.
+    std::string tmux_start =
+        "%begin 1700000000 0 0\n%end 1700000000 0 0\n%begin 1700000000 1 0\ncmssh-life 1 2\n%end 1700000000 1 0\n";
     std::optional<Error> forward_error;  // of the forwards asked for from now on
     int chosen_port = 40000;             // for a remote one that asks for port 0
 
@@ -217,7 +209,7 @@ public:
         if (channel_error) {
             co_return *channel_error;
         }
-        auto channel = std::make_shared<FakeChannel>(clock_, command, tmux_answers, tmux_starts_late, tmux_heard);
+        auto channel = std::make_shared<FakeChannel>(clock_, command, tmux_answers, tmux_start, tmux_heard);
         channels_.push_back(channel);
         co_return std::unique_ptr<Channel>(std::make_unique<Shared>(std::move(channel)));
     }

@@ -3,7 +3,7 @@
 
 #include <gmock/gmock.h>
 
-#include <algorithm>
+#include <utility>
 
 #include "tests/unit/fakes/fake_clock.hpp"
 #include "tests/unit/fakes/fake_master.hpp"
@@ -12,21 +12,27 @@ namespace cmssh {
 namespace {
 
 using namespace std::chrono_literals;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::StartsWith;
 
 class TmuxChannelTest : public ::testing::Test {
 protected:
     TmuxChannelTest() {
-        tmux::Ownership owner{.owner = "0123456789abcdef", .server_key = "hren@server1:22"};
-        auto opened = loop_.run(TmuxChannel::open(loop_.executor(), loop_.clock(), master_, SessionsConfig{},
-                                                  std::move(owner), loop_.now() + 1h));
-        channel_ = std::move(opened).value();
+        channel_ = std::move(*open(1h)).value();
         master_->tmux_answers["next"] = {{.text = "its own"}};
     }
-    ~TmuxChannelTest() override {
-        channel_->close();
-        loop_.run(channel_->joined());
+    ~TmuxChannelTest() override { end(channel_); }
+
+    fakes::Outcome<Result<std::unique_ptr<TmuxChannel>>> open(Duration longest) {
+        return loop_.start(TmuxChannel::open(loop_.executor(), loop_.clock(), master_, SessionsConfig{}, owner_,
+                                             loop_.now() + longest));
+    }
+    void end(const std::unique_ptr<TmuxChannel>& channel) {
+        channel->close();
+        loop_.run(channel->joined());
     }
 
     // What the group's answer is, when the next request has got its own.
@@ -41,6 +47,7 @@ protected:
     }
 
     fakes::TestLoop loop_;
+    const tmux::Ownership owner_{.owner = "0123456789abcdef", .server_key = "hren@server1:22"};
     std::shared_ptr<fakes::FakeMaster> master_ = std::make_shared<fakes::FakeMaster>(loop_.clock(), 1, false);
     std::unique_ptr<TmuxChannel> channel_;
 };
@@ -80,23 +87,55 @@ TEST_F(TmuxChannelTest, GroupIsLostWithItsChannel) {
     EXPECT_EQ(group->error().kind, ErrorKind::MasterLost);
 }
 
-// After a reconnect the keeper is there, so all commands succeed: the subscription was another client's, or nobody's,
-// and the end of a session was never told.
-TEST_F(TmuxChannelTest, SetUpIsRepeatedWhereTmuxHadNotAttachedTheClientYet) {
-    const auto subscriptions = [this] {
-        return std::count_if(master_->tmux_heard.begin(), master_->tmux_heard.end(),
-                             [](const std::string& line) { return line.starts_with("refresh-client -B"); });
-    };
-    EXPECT_EQ(subscriptions(), 1);
-    master_->tmux_starts_late = true;
-    tmux::Ownership owner{.owner = "0123456789abcdef", .server_key = "hren@server1:22"};
-    const auto opened = loop_.start(TmuxChannel::open(loop_.executor(), loop_.clock(), master_, SessionsConfig{},
-                                                      std::move(owner), loop_.now() + 1h));
+std::string start_block(int number, const std::string& lines, const char* end = "%end") {
+    const std::string numbers = " 1700000000 " + std::to_string(number) + " 0\n";
+    return "%begin" + numbers + lines + end + numbers;
+}
+
+TEST_F(TmuxChannelTest, KnowsTheLifeFromTheStart) {
+    EXPECT_EQ(channel_->life().tmux, "1 2");
+    master_->tmux_start = start_block(0, "") + start_block(1, "of a hook\n") +
+                          start_block(2, "no such session\n", "%error") + start_block(3, "cmssh-life 34 56\n") +
+                          start_block(4, "cmssh-life 7 8\n");
+    const auto opened = open(1h);
     ASSERT_TRUE(opened.done());
     ASSERT_TRUE(*opened);
-    EXPECT_EQ(subscriptions(), 3);
-    (*opened)->get()->close();
-    loop_.run((*opened)->get()->joined());
+    EXPECT_EQ((*opened)->get()->life().tmux, "34 56");
+    end(opened->value());
+}
+
+// What tmux reads before it has attached our client is about a session that is not there, and the subscription would be
+// another client's.
+TEST_F(TmuxChannelTest, SetsUpOnceTheClientIsAttachedAndWaitsForNoAnswer) {
+    master_->tmux_heard.clear();
+    const std::string start = std::exchange(master_->tmux_start, start_block(0, ""));
+    const auto late = open(1s);
+    EXPECT_FALSE(late.done());
+    EXPECT_THAT(master_->tmux_heard, IsEmpty());
+    loop_.advance(1s);
+    ASSERT_TRUE(late.done());
+    EXPECT_EQ(late->error().kind, ErrorKind::Timeout);
+    EXPECT_THAT(master_->tmux_heard, IsEmpty());
+
+    master_->tmux_start = start;
+    for (const std::string& command : tmux::setup_commands(SessionsConfig{}, owner_, 0)) {
+        master_->tmux_answers[command] = {};
+    }
+    const auto opened = open(1h);
+    ASSERT_TRUE(opened.done());
+    EXPECT_THAT(master_->tmux_heard, Contains(StartsWith("refresh-client -B")).Times(1));
+    end(opened->value());
+}
+
+TEST_F(TmuxChannelTest, SaysWhyTmuxDidNotStart) {
+    master_->tmux_start = start_block(0, "create session failed\n", "%error") + "%exit\n";
+    const auto opened = open(1h);
+    ASSERT_FALSE(opened.done());
+    master_->close_channels();
+    loop_.run_ready();
+    ASSERT_TRUE(opened.done());
+    EXPECT_EQ(opened->error().kind, ErrorKind::TmuxFailed);
+    EXPECT_THAT(opened->error().message, HasSubstr("did not start: create session failed"));
 }
 
 TEST_F(TmuxChannelTest, GroupGoesWithTheLinesAroundIt) {

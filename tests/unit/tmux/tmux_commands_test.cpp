@@ -196,15 +196,11 @@ std::string handed_over(const std::string& line) {
     return line.substr(begin, line.find("\" ; send-keys", begin) - begin);
 }
 
-TEST(SetUp, KnowsWhatNeedsOurClientToBeAttached) {
-    int needing = 0;
-    for (const std::string& command : setup_commands(SessionsConfig{}, kOwner, 1)) {
-        const bool about_it =
-            command.find("cmssh-keeper-") != std::string::npos || command.find("dead::") != std::string::npos;
-        EXPECT_EQ(needs_keeper(command), about_it) << command;
-        needing += about_it ? 1 : 0;
-    }
-    EXPECT_EQ(needing, 6);
+TEST(Life, IsInTheOneLineThatWasAskedFor) {
+    EXPECT_EQ(parse_life({"cmssh-life 12 1700000000"}), "12 1700000000");
+    EXPECT_EQ(parse_life({}), std::nullopt);
+    EXPECT_EQ(parse_life({"12 1700000000"}), std::nullopt);
+    EXPECT_EQ(parse_life({"cmssh-life 12 1700000000", ""}), std::nullopt);
 }
 
 TEST(TakeOver, IsOneLineThatTmuxExpandsNothingOf) {

@@ -180,23 +180,41 @@ TEST_F(StartScript, GivesTheCallersVariablesWhateverTheStartUpFilesSay) {
     }
 }
 
-// Which env would take for a variable.
 TEST_F(StartScript, GivesALongVariableToo) {
     std::string value;
-    while (value.size() < 100 * 1024) {
-        value += "it's é `id` ";
+    while (value.size() < 128 * 1024 - 100) {
+        value += "it's é\n`id` ";
     }
     for (const auto& shell : login_shells()) {
-        // fish without a locale decodes what is too long for octal.
         auto variables = environment(shell);
-        variables["LC_ALL"] = "C.UTF-8";
-        for (const auto size : {10 * 1024UL, value.size()}) {
-            const std::string part = value.substr(0, size);
-            variables["LONG"] = part;
-            const Ran ran = run_program(
-                executed(SessionShell::LoginInteractive, {"/usr/bin/env", "-0"}, {}, {{"LONG", part}}), variables);
-            EXPECT_TRUE(ran.output.find("LONG=" + part + '\0') != std::string::npos) << shell << ran.errors;
+        // One that ends with the first part, one with several, and the longest.
+        for (const auto size : {25'000UL, 25'001UL, 60'000UL, value.size()}) {
+            const std::string part = value.substr(0, size - 1) + '\n';
+            const std::map<std::string, std::string> env = {{"LONG", part}, {"A_LONG", part.substr(1)}, {"NONE", ""}};
+            for (const auto& [name, text] : env) {
+                variables[name] = text;
+            }
+            const Ran ran =
+                run_program(executed(SessionShell::LoginInteractive, {"/usr/bin/env", "-0"}, {}, env), variables);
+            for (const auto& [name, text] : env) {
+                EXPECT_TRUE(('\0' + ran.output).find('\0' + name + '=' + text + '\0') != std::string::npos)
+                    << shell << ' ' << name << ' ' << size << ran.errors;
+            }
+            EXPECT_THAT(ran.output, Not(HasSubstr("CMSSH_ENV_")));
         }
+    }
+}
+
+TEST_F(StartScript, GivesVariablesWhereTheCallersPathHoldsNothing) {
+    for (const auto& shell : login_shells()) {
+        auto variables = environment(shell);
+        const std::map<std::string, std::string> env = {{"GIVEN", "é\n漢"}, {"PATH", "/nonexistent"}};
+        for (const auto& [name, text] : env) {
+            variables[name] = text;
+        }
+        const Ran ran =
+            run_program(executed(SessionShell::LoginInteractive, {"/usr/bin/env", "-0"}, {}, env), variables);
+        EXPECT_THAT('\0' + ran.output, HasSubstr('\0' + std::string("GIVEN=é\n漢") + '\0')) << shell << ran.errors;
     }
 }
 
@@ -415,11 +433,12 @@ TEST_F(OpenScript, GreetsAndBecomesTmuxUnderEveryShell) {
         EXPECT_EQ(greeting_of(ran.output, "cmssh-123"),
                   "cmssh-123 tmux 3.4\ncmssh-123 boot " + boot_id() + "\ncmssh-123 home " + home_.path() + "\n");
         auto words = words_behind_mark(ran.output);
-        ASSERT_EQ(words.size(), 12U);
+        ASSERT_EQ(words.size(), 16U);
         EXPECT_THAT(words[8], HasSubstr("cmssh-keeper-"));
         words[8] = "KEEPER";
         EXPECT_THAT(words, ElementsAreArray({"-u", "-L", "our-socket", "-C", "new-session", "-A", "-D", "-s", "KEEPER",
-                                             "-f", "no-output,ignore-size", "exec cat"}));
+                                             "-f", "no-output,ignore-size", "exec cat", ";", "display-message", "-p",
+                                             "cmssh-life #{pid} #{start_time}"}));
     }
 }
 
