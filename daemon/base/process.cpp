@@ -18,6 +18,7 @@
 #include <charconv>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <sstream>
 
@@ -268,8 +269,10 @@ asio::awaitable<Result<CapturedOutput>> run_captured(asio::any_io_executor execu
     co_return captured;
 }
 
-int kill_marked_processes(const std::string& name_and_value) {
-    int killed = 0;
+namespace {
+
+// Calls seen(pid, "NAME=value") for every variable of every process whose environment can be read: ours.
+void for_each_variable(const std::function<void(pid_t, std::string_view)>& seen) {
     std::error_code error;
     for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
         const std::string name = entry.path().filename();
@@ -285,14 +288,34 @@ int kill_marked_processes(const std::string& name_and_value) {
         const std::string environment = text.str();
         for (std::size_t at = 0; at < environment.size();) {
             const std::string_view variable(environment.c_str() + at);
-            if (variable == name_and_value) {
-                killed += ::kill(pid, SIGKILL) == 0 ? 1 : 0;
-                break;
-            }
+            seen(pid, variable);
             at += variable.size() + 1;
         }
     }
+}
+
+}  // namespace
+
+int kill_marked_processes(const std::string& name_and_value) {
+    int killed = 0;
+    pid_t last = 0;
+    for_each_variable([&](pid_t pid, std::string_view variable) {
+        if (variable == name_and_value && pid != last) {
+            last = pid;
+            killed += ::kill(pid, SIGKILL) == 0 ? 1 : 0;
+        }
+    });
     return killed;
+}
+
+std::set<std::string> marks_of_processes(const std::string& name) {
+    std::set<std::string> marks;
+    for_each_variable([&](pid_t, std::string_view variable) {
+        if (variable.starts_with(name + '=')) {
+            marks.emplace(variable);
+        }
+    });
+    return marks;
 }
 
 }  // namespace cmssh

@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -79,7 +80,10 @@ asio::awaitable<Result<CapturedOutput>> run_captured(asio::any_io_executor execu
                                                      std::size_t max_bytes);
 
 // Sends SIGKILL to every process of ours whose environment holds NAME=value. For what escaped its process group by
-// daemonising; reads /proc, so only where something went wrong. Returns how many.
+// daemonising; reads /proc, which takes some 15 us for each process of the machine, so only where something went wrong.
+// Returns how many.
 int kill_marked_processes(const std::string& name_and_value);
+// Every NAME=value that is in the environment of a process of ours, at the same price.
+[[nodiscard]] std::set<std::string> marks_of_processes(const std::string& name);
 
 }  // namespace cmssh

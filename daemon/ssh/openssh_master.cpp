@@ -33,6 +33,9 @@ constexpr Duration kAdoptDeadline = std::chrono::seconds(2);
 constexpr std::chrono::milliseconds kOwnPersist = std::chrono::seconds(30);
 constexpr Duration kTermGrace = std::chrono::seconds(2);
 constexpr std::size_t kMaxLog = 64 * 1024;
+const std::string kPathMark = "CMSSH_LOGIN_TO";
+// Longer than a process takes from the fork of a daemon that was killed just then to its own environment.
+constexpr Duration kForkTime = std::chrono::seconds(5);
 
 std::string read_file(const std::string& path, std::streamoff from = 0) {
     std::ifstream file(path, std::ios::binary);
@@ -341,7 +344,8 @@ OpensshLauncher::OpensshLauncher(asio::any_io_executor executor, Clock& clock, P
       config_(config),
       askpass_(askpass),
       environment_(std::move(environment)),
-      runtime_dir_(std::move(runtime_dir)) {}
+      runtime_dir_(std::move(runtime_dir)),
+      made_at_(clock.now()) {}
 
 asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::launch(LaunchRequest request) {
     std::string log = log_file_of(request);
@@ -371,12 +375,19 @@ std::string OpensshLauncher::log_file_of(const LaunchRequest& request) const {
 }
 
 std::string OpensshLauncher::path_mark(const LaunchRequest& request) const {
-    return "CMSSH_LOGIN_TO=" + hex_digest(runtime_dir_ + '\n' + request.control_path, 32);
+    return kPathMark + '=' + hex_digest(runtime_dir_ + '\n' + request.control_path, 32);
 }
 
 void OpensshLauncher::end_leftovers(const LaunchRequest& request) {
     // Since then every login of ours has ended before the next begins. A path of its own has none before it.
     if (request.own || !swept_.insert(request.control_path).second) {
+        return;
+    }
+    // Of an earlier daemon, so that from a moment on it is there to be seen, or what has begun it is.
+    if (!left_ && clock_.now() >= made_at_ + kForkTime) {
+        left_ = marks_of_processes(kPathMark);
+    }
+    if (left_ && !left_->contains(path_mark(request))) {
         return;
     }
     if (const int ended = kill_marked_processes(path_mark(request)); ended > 0) {
@@ -409,6 +420,7 @@ asio::awaitable<Result<std::shared_ptr<Master>>> OpensshLauncher::adopt(const La
             auto taken = co_await take(std::move(socket.fd), std::move(origin),
                                        std::min(request.deadline, clock_.now() + kAdoptDeadline));
             if (taken) {
+                swept_.insert(request.control_path);  // that login is complete
                 log_info(request.key.text(), "adopted the ssh master " + std::to_string((*taken)->pid()));
                 co_return taken;
             }

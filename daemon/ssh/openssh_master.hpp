@@ -102,7 +102,9 @@ private:
     AskpassRelay& askpass_;
     std::vector<std::string> environment_;
     std::string runtime_dir_;
-    std::set<std::string> swept_;  // control paths whose leftovers were looked for
+    Instant made_at_;
+    std::set<std::string> swept_;                // control paths whose leftovers were looked for
+    std::optional<std::set<std::string>> left_;  // path_mark()s of what runs, when they were first looked for
 };
 
 }  // namespace cmssh

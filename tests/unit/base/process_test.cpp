@@ -346,6 +346,8 @@ TEST(KillMarkedProcesses, EndsThoseWithExactlyThatVariable) {
         ASSERT_TRUE(fakes::readable_soon(reader.get()));
         ASSERT_EQ(::read(reader.get(), &newline, 1), 1);
     }
+    EXPECT_EQ(marks_of_processes("CMSSH_UNIT_MARK"),
+              (std::set<std::string>{"CMSSH_UNIT_MARK=" + value, "CMSSH_UNIT_MARK=" + value + "0"}));
     EXPECT_EQ(kill_marked_processes("CMSSH_UNIT_MARK=" + value), 2);
     EXPECT_EQ(one.wait(), SIGKILL);
     EXPECT_EQ(two.wait(), SIGKILL);
