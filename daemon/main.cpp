@@ -22,6 +22,7 @@
 #include "daemon/app/daemon.hpp"
 #include "daemon/app/runtime_dir.hpp"
 #include "daemon/base/log.hpp"
+#include "daemon/base/memory.hpp"
 #include "protocol/names.hpp"
 #include "protocol/paths.hpp"
 
@@ -175,6 +176,7 @@ int main(int argc, char** argv) {
         return fail({.message = "--log-level: expected trace, debug, info, warn or error, got " + arguments.log_level},
                     kUsage);
     }
+    set_up_memory();
     set_process_limits();
     try {
         return serve(arguments);

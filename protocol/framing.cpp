@@ -222,17 +222,13 @@ Error FrameReader::fail(Error error) {
     return error;
 }
 
-std::string frame(std::string_view message, Framing framing) {
-    std::string framed;
+std::string frame(std::string message, Framing framing) {
     if (framing == Framing::ContentLength) {
-        framed = "Content-Length: " + std::to_string(message.size()) + "\r\n\r\n";
+        message.insert(0, "Content-Length: " + std::to_string(message.size()) + "\r\n\r\n");
+    } else {
+        message += '\n';
     }
-    framed.reserve(framed.size() + message.size() + 1);
-    framed += message;
-    if (framing == Framing::Line) {
-        framed += '\n';
-    }
-    return framed;
+    return message;
 }
 
 }  // namespace cmssh

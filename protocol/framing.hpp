@@ -54,6 +54,6 @@ private:
 };
 
 // The message with its framing, ready to be written.
-[[nodiscard]] std::string frame(std::string_view message, Framing framing);
+[[nodiscard]] std::string frame(std::string message, Framing framing);
 
 }  // namespace cmssh

@@ -300,8 +300,11 @@ Json make_result(const Json& id, Json result) {
     return {{"jsonrpc", "2.0"}, {"id", id}, {"result", std::move(result)}};
 }
 
-JsonText result_text(const Json& id, const JsonText& result) {
-    return {R"({"jsonrpc":"2.0","id":)" + dump_json(id) + R"(,"result":)" + result.text + '}'};
+JsonText result_text(const Json& id, JsonText result) {
+    // In its place: a list of sessions is long.
+    result.text.insert(0, R"({"jsonrpc":"2.0","id":)" + dump_json(id) + R"(,"result":)");
+    result.text += '}';
+    return result;
 }
 
 Json make_error(const Json& id, const Error& error) {

@@ -58,7 +58,7 @@ struct Message {
 [[nodiscard]] Json error_to_json(const Error& error);   // {code, message, data:{kind, …}}
 [[nodiscard]] Error error_from_json(const Json& json);  // tolerant: for clients
 [[nodiscard]] Json make_result(const Json& id, Json result);
-[[nodiscard]] JsonText result_text(const Json& id, const JsonText& result);
+[[nodiscard]] JsonText result_text(const Json& id, JsonText result);
 [[nodiscard]] Json make_error(const Json& id, const Error& error);
 [[nodiscard]] Json make_request(const Json& id, std::string_view method, Json params);
 [[nodiscard]] Json make_notification(std::string_view method, Json params);

@@ -318,6 +318,10 @@ struct Fields<ListResult> {
     static constexpr Use use = Use::Result;
     static constexpr auto list = std::make_tuple(field("sessions", &ListResult::sessions, "newest last"));
 };
+template <>
+struct Fields<ListedSessions> {
+    static constexpr auto list = std::make_tuple(field("sessions", &ListedSessions::sessions, ""));
+};
 
 constexpr std::string_view kSessionDoc = "id, unique prefix of an id, or name";
 
@@ -852,6 +856,7 @@ CMSSH_PARAMS(StartParams)
 CMSSH_RESULT(StartResult)
 CMSSH_PARAMS(ListParams)
 CMSSH_RESULT(ListResult)
+template JsonText write<ListedSessions>(const ListedSessions& value);
 CMSSH_PARAMS(SessionParams)
 CMSSH_RESULT(SessionResult)
 CMSSH_PARAMS(KillParams)

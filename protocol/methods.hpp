@@ -152,6 +152,10 @@ struct ListParams {
 struct ListResult {
     std::vector<Session> sessions;
 };
+// The same, to be written from where the sessions are.
+struct ListedSessions {
+    std::vector<const Session*> sessions;
+};
 
 struct SessionParams {  // get
     std::string session;

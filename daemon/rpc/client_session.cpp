@@ -145,16 +145,18 @@ void ClientSession::account() {
 asio::awaitable<void> ClientSession::serve(Message message, std::size_t size) {
     JsonText replies;
     for (auto& incoming : message.items) {
-        const auto reply = co_await serve_one(std::move(incoming));
-        if (reply) {
-            replies.text.append(replies.text.empty() ? "" : ",").append(reply->text);
+        auto reply = co_await serve_one(std::move(incoming));
+        if (reply && replies.text.empty()) {
+            replies = std::move(*reply);
+        } else if (reply) {
+            replies.text.append(",").append(reply->text);
         }
     }
     if (message.batch && !replies.text.empty()) {
         replies.text = '[' + replies.text + ']';
     }
     if (!replies.text.empty()) {
-        send(replies);
+        send(std::move(replies));
     }
     if (size >= kLargeMessage) {
         message = {};
@@ -188,7 +190,7 @@ asio::awaitable<std::optional<JsonText>> ClientSession::serve_one(Incoming incom
     if (!id) {
         co_return std::nullopt;
     }
-    co_return result ? result_text(*id, *result) : text_of(make_error(*id, result.error()));
+    co_return result ? result_text(*id, std::move(*result)) : text_of(make_error(*id, result.error()));
 }
 
 asio::awaitable<void> ClientSession::watch_for_hangup() {
@@ -217,16 +219,16 @@ void ClientSession::keep(bool on) {
     changed_.notify_all();
 }
 
-void ClientSession::send(const JsonText& json) {
-    queue(json);
+void ClientSession::send(JsonText json) {
+    queue(std::move(json));
     flush();
 }
 
-void ClientSession::queue(const JsonText& json) {
+void ClientSession::queue(JsonText json) {
     if (gone_) {
         return;
     }
-    std::string bytes = frame(json.text, reader_.framing());
+    std::string bytes = frame(std::move(json.text), reader_.framing());
     if (outgoing_.empty()) {
         outgoing_ = std::move(bytes);
     } else {

@@ -79,8 +79,8 @@ private:
     asio::awaitable<std::optional<JsonText>> serve_one(Incoming incoming);
     [[nodiscard]] bool over_its_share() const;
     void account();  // to be called wherever what it holds has changed
-    void send(const JsonText& json);
-    void queue(const JsonText& json);
+    void send(JsonText json);
+    void queue(JsonText json);
     bool write_some();  // false: it reads no more
     void hang_up();
 

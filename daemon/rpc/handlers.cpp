@@ -129,7 +129,7 @@ asio::awaitable<Result<JsonText>> Handlers::list(Call call) {
     if (!params) {
         co_return params.error();
     }
-    co_return written(sessions_.list(*params));
+    co_return written(Result<api::ListedSessions>(sessions_.list(*params)));
 }
 
 asio::awaitable<Result<JsonText>> Handlers::get(Call call) {

@@ -142,8 +142,8 @@ void Registry::checkpoint() {
     if (leave_what_was_removed()) {
         attempt([](RegistryFile&) {});
     }
-    if (file_ != nullptr && uncheckpointed_ && attempt([](RegistryFile& file) { file.checkpoint(); })) {
-        uncheckpointed_ = false;
+    if (file_ != nullptr && uncheckpointed_ > 0 && attempt([](RegistryFile& file) { file.checkpoint(); })) {
+        uncheckpointed_ = 0;
     }
 }
 
@@ -169,7 +169,7 @@ void Registry::save(Pace pace) {
     const auto write = [this](RegistryFile& file) {
         if (!changes_.empty()) {
             file.write(changes_);
-            uncheckpointed_ = true;
+            ++uncheckpointed_;
             known_ = true;
         }
     };

@@ -62,6 +62,8 @@ public:
     // Moves the WAL into the file, and notices a file that was removed or replaced. A few fsyncs; nothing where nothing
     // was committed since.
     void checkpoint();
+    // The next daemon reads the log in whole before it serves: some 15 ms for 1,000 starts.
+    [[nodiscard]] bool has_long_log() const { return uncheckpointed_ > kLongLog; }
     // The last checkpoint, then closes. What comes after it is not saved.
     void close();
 
@@ -84,6 +86,8 @@ private:
     void end_trouble(std::size_t saved);
     [[nodiscard]] std::string stamp() const;
 
+    static constexpr int kLongLog = 500;
+
     Clock& clock_;
     std::string path_;
     std::unique_ptr<RegistryFile> file_;  // null while it can't be used
@@ -96,7 +100,7 @@ private:
     bool rebuilt_ = false;
     bool unread_ = false;  // load() had no file to read
     bool found_ = false;
-    bool uncheckpointed_ = false;
+    int uncheckpointed_ = 0;  // writes
     bool closed_ = false;
 };
 

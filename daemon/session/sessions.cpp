@@ -282,7 +282,7 @@ asio::awaitable<void> Sessions::keep_registry() {
                 keeper_.put_all();
             }
         }
-        if (clock_.now() >= checkpoint_at) {
+        if (clock_.now() >= checkpoint_at || registry_.has_long_log()) {
             checkpoint_at = clock_.now() + kCheckpoint;
             registry_.checkpoint();
         }
@@ -317,16 +317,16 @@ asio::awaitable<void> Sessions::reattach(RecordPtr record) {
     }
 }
 
-Result<api::ListResult> Sessions::list(const api::ListParams& params) {
+api::ListedSessions Sessions::list(const api::ListParams& params) {
     forget_ended();
-    api::ListResult result;
+    api::ListedSessions result;
     for (const auto& record : table_.all()) {
         const auto& view = record->view;
         if (params.ctx && view.ctx != *params.ctx) {
             continue;
         }
         if (params.state ? view.state == *params.state : params.all || !api::ended(view.state)) {
-            result.sessions.push_back(view);
+            result.sessions.push_back(&view);
         }
     }
     return result;

@@ -68,7 +68,8 @@ public:
     void set_keeper(Keeper keeper) { keeper_ = std::move(keeper); }
 
     asio::awaitable<Result<api::StartResult>> start(api::StartParams params, Caller caller);
-    [[nodiscard]] Result<api::ListResult> list(const api::ListParams& params);
+    // The sessions are the table's: to be written before anything else is done.
+    [[nodiscard]] api::ListedSessions list(const api::ListParams& params);
     [[nodiscard]] Result<api::SessionResult> get(const api::SessionParams& params) const;
     asio::awaitable<Result<api::KillResult>> kill(api::KillParams params, Caller caller);
     asio::awaitable<Result<api::SessionResult>> wait(api::WaitParams params, Caller caller);

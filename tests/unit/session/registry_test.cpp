@@ -1015,11 +1015,13 @@ TEST_F(RegistryTest, ACommitIsAnFsyncOnlyWhereItIsToSurvivePower) {
     }
     EXPECT_EQ(disk.syncs(), 0);
     EXPECT_GE(disk.writes(), 2000);
+    EXPECT_TRUE(registry->has_long_log());
     put(Durability::Power);
     EXPECT_EQ(disk.syncs(), 1);
     put(Durability::Process);
     EXPECT_EQ(disk.syncs(), 1);
     registry->checkpoint();
+    EXPECT_FALSE(registry->has_long_log());
     disk.forget_counts();
     put(Durability::Process);
     EXPECT_EQ(disk.syncs(), 0) << "nor the first one after a checkpoint";
