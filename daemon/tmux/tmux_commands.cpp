@@ -142,7 +142,7 @@ std::string remove_spare_if_there(const Ownership& ownership) {
 // look and may be out of reach without tmux's knowing. A chain of looks ends with the client that it was begun for, or
 // when another was begun.
 constexpr int kOften = 2;
-constexpr int kSeldom = 15;
+constexpr int kSeldom = 30;
 
 std::string look_later(const std::string& keeper, int seconds) {
     return "run-shell -bC -d " + std::to_string(seconds) + " -t " + quote(keeper) + " '#{@cmssh_look}'";
