@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr const char* kTmuxScreen = "\033[?1049h";
-constexpr int kThroughputRounds = 9;
+constexpr int kThroughputRounds = 9, kColdRounds = 9;
 constexpr const char* kPrewarmed = "10";  // the one with prewarm = true
 
 }  // namespace
@@ -200,7 +200,6 @@ void Bench::near(const std::string& rc, const std::string& n, int rounds) {
         {rc + ": python3, ssh -O check and ssh -S ctl host tmux new-session -d", [=, this] { return python_start(n); }},
         {rc + ": ssh -S ctl -t host tmux attach", [=, this] { return ssh_attach(n); }},
         {rc + ": ssh -S ctl host true", [=, this] { return run(setup_.dir, ssh(n, n, {"true"})); }},
-        {rc + ": cold ssh host true", [=, this] { return run(setup_.dir, ssh(n, "", {"true"})); }},
         {rc + ": local tmux new-session -d",
          [=, this] { return run(setup_.dir, tmux_start("local"), local_environment); }},
         {rc + ": ssh -O check",
@@ -212,10 +211,14 @@ void Bench::near(const std::string& rc, const std::string& n, int rounds) {
         end_peer_sessions("peer", home_of(n));
         end_peer_sessions("local", local);
     });
-    if (api_) {
-        for (int i = 0; i < 5; ++i) {
+    for (int i = 0; i < kColdRounds; ++i) {
+        if (api_) {
             cold_start_by_api(rc + ": cold start, API", n);
         }
+        settle();
+        results_.add(rc + ": cold ssh host true", run(setup_.dir, ssh(n, "", {"true"})));
+    }
+    if (api_) {
         end_our_sessions();
         for (int i = 0; i < 5 && rc == "skel"; ++i) {
             results_.add(rc + ": first start after the daemon's, prewarm, API", prewarmed_start_by_api());
@@ -273,7 +276,7 @@ void Bench::far() {
         end_our_sessions();
         end_peer_sessions("peer", home_of("far"));
     });
-    for (int i = 0; i < 5; ++i) {
+    for (int i = 0; i < kColdRounds; ++i) {
         if (api_) {
             cold_start_by_api("far: cold start, API", "far");
         }

@@ -99,15 +99,17 @@ void end_sessions(Api& api, const Place& place, int n) {
     const json listed = api.call("list", n == 0 ? json::object() : json{{"ctx", place.ctx(n)}});
     const auto& sessions = listed.at("sessions");
     constexpr std::size_t kInFlight = 32;
-    for (const std::string method : {"kill", "wait"}) {
+    for (const std::string step : {"kill", "wait", "forget"}) {
         std::size_t posted = 0;
         for (std::size_t taken = 0; taken < sessions.size();) {
             if (posted < sessions.size() && posted - taken < kInFlight) {
                 json params{{"session", sessions[posted++].at("id")}};
-                if (method == "wait") {
+                if (step == "wait") {
                     params["timeout_ms"] = 30'000;
+                } else if (step == "forget") {
+                    params["forget"] = true;
                 }
-                api.post(method, params);
+                api.post(step == "wait" ? "wait" : "kill", params);
             } else {
                 api.take();
                 ++taken;

@@ -52,7 +52,7 @@ private:
 // `sleep 900` on server N by the API; gives its time.
 double start_session(Api& api, const Place& place, int n);
 void start_sessions(Api& api, const Place& place, int first, int last, int each);
-// Ends the sessions of a server, or of all.
+// Ends the sessions of a server, or of all, and has them forgotten.
 void end_sessions(Api& api, const Place& place, int n = 0);
 // All of them, as many at a time as the daemon lets.
 void connect_servers(Api& api, const Place& place, int first, int last);

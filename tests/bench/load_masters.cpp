@@ -129,7 +129,7 @@ void masters_die(Daemon& daemon, const Place& place, Report& report) {
     Api other(place.socket());
     const json before = daemon.api().call("stats");
     const auto dead = masters_of(before);
-    std::set<int> alive;
+    const SchedStat ran_before = sched_stat(daemon.pid());
     for (const int pid : dead) {
         kill(pid, SIGKILL);
     }
@@ -165,6 +165,10 @@ void masters_die(Daemon& daemon, const Place& place, Report& report) {
                most <= kMaxConnects && most > 0);
     report.row("another call (`version`) meanwhile: p50, p99, max of " + std::to_string(calls.ms.size()),
                percentiles(calls), "all under 20 ms", calls.at(1) < 20);
+    const SchedStat ran = sched_stat(daemon.pid());
+    report.row(
+        "the daemon meanwhile: runs; can run and waits for a core",
+        format("%.0f ms; ", ran.ran_ms - ran_before.ran_ms) + format("%.0f ms", ran.waited_ms - ran_before.waited_ms));
     report.row("sessions not ended after it", std::to_string(sessions), before.at("total_sessions").dump(),
                sessions == before.at("total_sessions").get<int>());
 }

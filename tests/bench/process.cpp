@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -126,14 +127,53 @@ double run_on_terminal(const Words& words, const std::string& text) {
     return took;
 }
 
-double cpu_ms(int pid) {
-    double total = 0;
+SchedStat sched_stat(int pid) {
+    SchedStat total;
     for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task")) {
-        double nanoseconds = 0;
-        std::ifstream(task.path() / "schedstat") >> nanoseconds;
-        total += nanoseconds / 1e6;
+        double ran = 0, waited = 0;
+        std::ifstream(task.path() / "schedstat") >> ran >> waited;
+        total.ran_ms += ran / 1e6;
+        total.waited_ms += waited / 1e6;
     }
     return total;
+}
+
+double cpu_ms(int pid) {
+    return sched_stat(pid).ran_ms;
+}
+
+namespace {
+
+struct MachineTimes {
+    double busy = 0, all = 0;
+};
+MachineTimes machine_times() {
+    std::ifstream stat("/proc/stat");
+    std::string cpu;
+    stat >> cpu;
+    MachineTimes times;
+    double ticks = 0;
+    for (int field = 0; field < 8 && stat >> ticks; ++field) {
+        times.all += ticks;
+        times.busy += field == 3 || field == 4 ? 0 : ticks;  // idle, iowait
+    }
+    return times;
+}
+
+}  // namespace
+
+double settle_until_idle(std::chrono::milliseconds longest) {
+    constexpr double kIdle = 0.03;
+    const auto began = Clock::now();
+    for (double share = 1;;) {
+        const auto before = machine_times();
+        settle(std::chrono::milliseconds(500));
+        const auto after = machine_times();
+        share = (after.busy - before.busy) / std::max(after.all - before.all, 1.0);
+        if (share < kIdle || Clock::now() - began > longest) {
+            return share;
+        }
+    }
 }
 
 double proc_field(const std::string& file, const std::string& field) {

@@ -27,8 +27,15 @@ double run(const std::string& dir, const Words& words, const Words& extra_enviro
 // Runs a program on a terminal of its own and gives the time until it prints the text; then hangs up.
 double run_on_terminal(const Words& words, const std::string& text);
 
-// CPU time that a process has used so far, of all its threads that live.
-double cpu_ms(int pid);
+// Until the machine is idle for half a second; gives how busy it was in the last one, 0 to 1.
+double settle_until_idle(std::chrono::milliseconds longest);
+
+// Of all threads of a process that live, so far: how long they ran, and how long they could have and had no core.
+struct SchedStat {
+    double ran_ms = 0, waited_ms = 0;
+};
+SchedStat sched_stat(int pid);
+double cpu_ms(int pid);  // ran_ms
 
 // A field of a file under /proc that has lines as "VmRSS:  1234 kB"; 0 where there is none.
 double proc_field(const std::string& file, const std::string& field);
