@@ -14,8 +14,8 @@ namespace {
 using api::EventType;
 using api::SessionState;
 
-// Between two turns of the loop: some tens of microseconds.
-constexpr std::size_t kSubscribersAtOnce = 8;
+// Between two turns of the loop: the reply to what made the event comes a few turns behind it.
+constexpr std::size_t kSubscribersAtOnce = 2;
 constexpr std::size_t kEventsAtOnce = 64;
 
 // What makes an event; round trip times, ages and the like change all the time, and do not. retry_at is computed from
