@@ -1,10 +1,12 @@
 // cmsshd: one per user, in the foreground.
 #include <CLI/CLI.hpp>
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <asio/io_context.hpp>
@@ -12,6 +14,7 @@
 #include <limits.h>
 
 #include <array>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -49,6 +52,31 @@ int fail(const Error& error, int exit_code) {
     }
     refuse_waiting(error);
     return exit_code;
+}
+
+// As in sched_setattr(2): glibc has none before 2.41, and the kernel's header is not for programs that include glibc's.
+struct SchedAttributes {
+    std::uint32_t size = sizeof(SchedAttributes);
+    std::uint32_t policy = 0;
+    std::uint64_t flags = 0;
+    std::int32_t nice = 0;
+    std::uint32_t priority = 0;
+    std::uint64_t runtime_ns = 0;
+    std::uint64_t deadline_ns = 0;
+    std::uint64_t period_ns = 0;
+};
+
+// Linux 6.12 and later give a process that asks for short slices its turn sooner on a busy machine, and ours are short.
+// What we start is as everything else.
+void ask_for_short_slices() {
+    constexpr std::uint64_t kSliceNs = 100'000;  // the shortest
+    constexpr std::uint64_t kResetOnFork = 1;
+    SchedAttributes attributes;
+    if (::syscall(SYS_sched_getattr, 0, &attributes, sizeof(attributes), 0) == 0 && attributes.policy == SCHED_OTHER) {
+        attributes.runtime_ns = kSliceNs;
+        attributes.flags |= kResetOnFork;
+        ::syscall(SYS_sched_setattr, 0, &attributes, 0);  // without effect on others
+    }
 }
 
 void set_process_limits() {
@@ -178,6 +206,7 @@ int main(int argc, char** argv) {
     }
     set_up_memory();
     set_process_limits();
+    ask_for_short_slices();
     try {
         return serve(arguments);
     } catch (const std::exception& error) {
