@@ -51,6 +51,9 @@ public:
     bool end_object() { return close(); }
     bool end_array() { return close(); }
     bool key(std::string& name) {
+        if (!count()) {
+            return false;
+        }
         auto [place, added] = open_.back()->get_ref<Json::object_t&>().try_emplace(std::move(name));
         if (!added) {
             return refuse(make(ErrorKind::ParseError, "duplicate key: " + place->first.substr(0, kMaxReason)));
@@ -71,10 +74,15 @@ private:
         return false;
     }
 
+    bool count() {
+        return values_++ < limits_.values ||
+               refuse(make(ErrorKind::Limit,
+                           "more than " + std::to_string(limits_.values) + " names and values in a message"));
+    }
+
     // Where the next value goes; nullptr: one too many.
     Json* place() {
-        if (values_++ == limits_.values) {
-            refuse(make(ErrorKind::Limit, "more than " + std::to_string(limits_.values) + " values in a message"));
+        if (!count()) {
             return nullptr;
         }
         if (open_.empty()) {

@@ -292,27 +292,47 @@ TEST(TooLongMessages, EndTheirConnectionsAndHoldUpNobody) {
 }
 
 // As JSON they are many times as large as they are long.
-TEST(LargeMessages, OfBracketsAloneLeaveNoMemoryBehindAndHoldUpNobody) {
+TEST(LargeMessages, OfManyValuesLeaveNoMemoryBehindAndHoldUpNobody) {
     World world(servers(1));
     Bystander bystander(world);
     Footprint before(world);
-    const std::string begin = R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":[)";
-    const auto send = [&](const std::string& filling, std::size_t size) {
-        std::string text = begin + filling;
+    const auto code_for = [&](const std::string& message) {
+        RpcClient client(world.daemon.socket_path());
+        client.send_bytes(message + '\n');
+        return Json::parse(client.read_line()).at("error").at("code").get<int>();
+    };
+    const auto brackets = [](const std::string& filling, std::size_t size) {
+        std::string text = R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":[)" + filling;
         while (text.size() + filling.size() + 4 < size) {
             text += ',' + filling;
         }
-        RpcClient client(world.daemon.socket_path());
-        client.send_bytes(text + "]}}\n");
-        return Json::parse(client.read_line()).at("error").at("code").get<int>();
+        return text + "]}}";
     };
-    // As many values as are allowed, and more.
-    EXPECT_EQ(send("{}", 512 * 1024), -32602);
-    EXPECT_EQ(send("[[[]]]", 256 * 1024), -32602);
+    const auto fields = [](const std::string& begin, const std::string& prefix, const std::string& value) {
+        constexpr int kFields = 19'900;
+        std::string text = begin + R"(")" + prefix + R"(0":)" + value;
+        for (int i = 1; i < kFields; ++i) {
+            text += ",\"" + prefix + std::to_string(i) + "\":" + value;
+        }
+        return text;
+    };
+    // As many as are allowed, and more.
+    const std::pair<std::string, int> messages[] = {
+        {brackets("{}", 100 * 1024), -32602},
+        {brackets("[[[]]]", 80 * 1024), -32602},
+        {fields(R"({"jsonrpc":"2.0","id":1,"method":"list","params":{)", "k", "1") + "}}", -32602},
+        {fields(R"({"jsonrpc":"2.0","id":1,"method":"list","params":{)", std::string(200, 'k'), "{}") + "}}", -32602},
+        {fields(R"({"jsonrpc":"2.0","id":1,"method":"start","params":{"ctx":"server-1","command":["x"],"env":{)", "V",
+                "\"\"") +
+             "}}}",
+         -32019},
+        {brackets("{}", 8 * kMiB), -32019},
+        {brackets("[[[]]]", 8 * kMiB), -32019},
+    };
     bystander.watch([&] {
-        for (const std::string filling : {"{}", "[[[]]]"}) {
-            if (const int code = send(filling, 8 * kMiB); code != -32019) {
-                throw std::runtime_error(filling + " is answered by " + std::to_string(code));
+        for (const auto& [message, code] : messages) {
+            if (const int answered = code_for(message); answered != code) {
+                throw std::runtime_error(message.substr(0, 100) + " is answered by " + std::to_string(answered));
             }
         }
     });

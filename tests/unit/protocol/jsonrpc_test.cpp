@@ -159,8 +159,8 @@ TEST(JsonRpc, OnlyABatchIsBounded) {
 }
 
 TEST(JsonRpc, TheValuesOfAMessageAreBounded) {
-    // Those around the array: the request, its version, method and parameters, and the array itself.
-    constexpr std::size_t kAround = 5;
+    // Around what is in the array: the request, three fields, the parameters' one, and the array itself.
+    constexpr std::size_t kAround = 1 + 3 * 2 + 1 + 1;
     const auto message = [](std::size_t count) {
         return parse_message(R"({"jsonrpc":"2.0","method":"ok","params":{"a":)" + array_of(count) + "}}").items.at(0);
     };
@@ -170,6 +170,13 @@ TEST(JsonRpc, TheValuesOfAMessageAreBounded) {
     ASSERT_NE(bad, nullptr);
     EXPECT_EQ(bad->error.kind, ErrorKind::Limit);
     EXPECT_EQ(parse_json(array_of(kMaxValues + 1))->size(), kMaxValues + 1);
+    std::string fields;
+    for (std::size_t i = 0; i < kMaxValues / 2; ++i) {
+        fields += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":0";
+    }
+    const Incoming named = parse_message(R"({"jsonrpc":"2.0","method":"ok","params":{)" + fields + "}}").items.at(0);
+    ASSERT_TRUE(std::holds_alternative<BadRequest>(named));
+    EXPECT_EQ(std::get<BadRequest>(named).error.kind, ErrorKind::Limit);
 }
 
 std::string nested(std::size_t depth) {
