@@ -86,11 +86,13 @@ void live_masters(Daemon& daemon, const Place& place, Report& report) {
     Api& api = daemon.api();
     Series rss{"RSS, MiB", {{0, daemon.rss_mib()}}}, idle{"idle CPU, % of a core", {}};
     int connected = 0;
-    double connecting_ms = 0;
+    double connecting_ms = 0, connecting_cpu_ms = 0;
     for (const int masters : {10, 50, 100, kServers}) {
         const auto began = Clock::now();
+        const double used = cpu_ms(daemon.pid());
         connect_servers(api, place, connected + 1, masters);
         connecting_ms += ms_since(began);
+        connecting_cpu_ms += cpu_ms(daemon.pid()) - used;
         connected = masters;
         settle(2s);
         rss.points.emplace_back(masters, daemon.rss_mib());
@@ -104,7 +106,8 @@ void live_masters(Daemon& daemon, const Place& place, Report& report) {
     report.heading("200 live masters, no session");
     report.row("time to connect all of them",
                format("%.1f s, ", connecting_ms / 1000) + format("%.0f ms each", connecting_ms / kServers));
-    // As many at a time as the daemon has.
+    report.at_most("of that time the daemon runs", "%.1f %%", connecting_cpu_ms / connecting_ms * 100, 10);
+    // As many at a time as the daemon has. Ours start a tmux there besides.
     const std::string bare = "seq 1 " + std::to_string(kServers) + " | xargs -P " + std::to_string(kMaxConnects) +
                              " -I{} ssh -F " + place.dir + "/ssh_config -p " + place.port + " 127.0.0.{} true";
     report.row("the same / as many `ssh host true`, 8 at a time",
