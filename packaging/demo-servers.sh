@@ -17,7 +17,9 @@ servers_begin() {
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
     mkdir -p "$dir/home"
-    mkdir -m 700 "$dir/run"
+    # In memory, as $XDG_RUNTIME_DIR is: ext4 takes its time to make a file where others were just removed.
+    runtime=$(mktemp -d "/dev/shm/cmssh-$1.XXXXXX" 2>/dev/null || mktemp -d "$dir/runtime.XXXXXX")
+    ln -s "$runtime" "$dir/run"
     unset "${!CMSSH_@}" "${!XDG_@}" SSH_AUTH_SOCK TMUX TMUX_TMPDIR
     export HOME=$dir/home XDG_RUNTIME_DIR=$dir/run
 }
@@ -37,7 +39,7 @@ servers_end() {
         done < <(env -i grep -lasF -- "$dir/" /proc/[0-9]*/environ || true)
         [[ -n $found ]] || break
     done
-    rm -rf "$dir"
+    rm -rf "$dir" "$runtime"
 }
 
 servers_home() {

@@ -3,7 +3,8 @@
 
 #include <asio/awaitable.hpp>
 
-#include <cstdint>
+#include <deque>
+#include <memory>
 #include <utility>
 
 #include "daemon/base/event.hpp"
@@ -12,7 +13,7 @@ namespace cmssh {
 
 class ConnectSlots {
 public:
-    ConnectSlots(Clock& clock, const int& limit) : limit_(limit), freed_(clock) {}
+    ConnectSlots(Clock& clock, const int& limit) : clock_(clock), limit_(limit) {}
 
     class Slot {
     public:
@@ -22,7 +23,7 @@ public:
         ~Slot() {
             if (slots_ != nullptr) {
                 --slots_->used_;
-                slots_->freed_.notify_all();
+                slots_->wake_next();
             }
         }
 
@@ -30,24 +31,38 @@ public:
         ConnectSlots* slots_;
     };
 
-    // Each login ahead ends by its own deadline, so this wait ends too.
+    // Each login ahead ends by its own deadline, so this wait ends too. One login begins in a turn of the loop, because
+    // starting a process takes as long as it takes on a busy machine: calls are answered in between.
     asio::awaitable<Slot> acquire() {
-        const std::uint64_t turn = next_turn_++;
-        while (turn != serving_ || used_ >= limit_) {
-            co_await freed_.wait();
+        const auto turn = std::make_shared<Event>(clock_);
+        line_.push_back(turn);
+        while (line_.front() != turn || used_ >= limit_ || beginning_) {
+            co_await turn->wait();
         }
-        ++serving_;
+        line_.pop_front();
         ++used_;
-        freed_.notify_all();
-        co_return Slot(*this);
+        Slot slot(*this);
+        beginning_ = true;
+        co_await turn->wait_until(clock_.now());
+        beginning_ = false;
+        wake_next();
+        co_return slot;
     }
 
 private:
+    // Only the one whose turn it is: with two hundred in line, waking all of them for each slot costs more than a
+    // login.
+    void wake_next() {
+        if (!line_.empty() && used_ < limit_ && !beginning_) {
+            line_.front()->notify_all();
+        }
+    }
+
+    Clock& clock_;
     const int& limit_;  // of the config: a reload changes it
     int used_ = 0;
-    std::uint64_t next_turn_ = 0;
-    std::uint64_t serving_ = 0;
-    Event freed_;
+    bool beginning_ = false;
+    std::deque<std::shared_ptr<Event>> line_;  // shared with the calls that wait
 };
 
 }  // namespace cmssh

@@ -207,11 +207,12 @@ public:
     // there is no master.
     asio::awaitable<Result<RemoteOutput>> run(std::string command, Instant deadline);
 
-    // Takes over the master that an earlier daemon left at this path, without a login, and opens the tmux channel
-    // later. Where there is none: reconnects by and by if it is held or pinned, under the rules of backoff, else goes
-    // idle. Where it is held back, it waits as it did for the earlier daemon. Returns once that is decided. Nothing
-    // where the connection is wanted already.
-    asio::awaitable<void> restore(StoredConnection stored);
+    // Takes over the master that an earlier daemon left at this path, without a login. Where there is none: reconnects
+    // by and by if it is held or pinned, under the rules of backoff, else goes idle. Where it is held back, it waits as
+    // it did for the earlier daemon. Nothing where the connection is wanted already. true: a master was found, and
+    // open_restored_tmux() is next.
+    asio::awaitable<bool> restore(StoredConnection stored);
+    asio::awaitable<void> open_restored_tmux();
     // What restore() needs.
     [[nodiscard]] StoredConnection stored() const;
 
@@ -374,7 +375,6 @@ private:
     // Where the channel is missing and sessions are on it: tries until it is open, or not needed any more.
     void reopen_tmux_later();
     asio::awaitable<void> reopen_tmux();
-    asio::awaitable<void> open_restored_tmux();
     // One probe at a time: what is asked for meanwhile is the next one, shared by all who ask.
     void begin_probe();
     // due: when it should have begun, from when on silence counts.

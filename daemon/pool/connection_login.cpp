@@ -92,9 +92,7 @@ asio::awaitable<void> Connection::log_in(LoginPtr login) {
     services_.observer.on_master(*this);
     if (tmux() != nullptr) {
         services_.observer.on_reachable(*this);
-    } else if (login->restore_path) {
-        tasks_.spawn(key_text_, open_restored_tmux());
-    } else {
+    } else if (!login->restore_path) {
         reopen_tmux_later();
     }
 }
@@ -262,7 +260,7 @@ asio::awaitable<void> Connection::end_leftover_master() {
     co_await end_master(master_, kEndGrace);
 }
 
-asio::awaitable<void> Connection::restore(StoredConnection stored) {
+asio::awaitable<bool> Connection::restore(StoredConnection stored) {
     using State = ConnectionMachine::State;
     restore_path_ = std::move(stored.control_path);
     ConnectionMachine::RestoreAsked asked;
@@ -274,9 +272,11 @@ asio::awaitable<void> Connection::restore(StoredConnection stored) {
     }
     feed(asked);
     restore_path_.reset();
-    while (login_ != nullptr && login_->restore_path && !shutting_down_) {
+    const LoginPtr login = login_ != nullptr && login_->restore_path ? login_ : nullptr;
+    while (login != nullptr && login_ == login && !shutting_down_) {
         co_await changed_.wait();
     }
+    co_return login != nullptr && login->adopted&& has_master() && !shutting_down_;
 }
 
 void Connection::give_up_login() {

@@ -1,5 +1,8 @@
 #include "daemon/pool/pool.hpp"
 
+#include <asio/post.hpp>
+#include <asio/use_awaitable.hpp>
+
 #include <algorithm>
 #include <utility>
 
@@ -12,11 +15,15 @@ namespace {
 constexpr Duration kSleepTick = std::chrono::seconds(5);
 constexpr Duration kNotableSleep = std::chrono::seconds(2);
 
+// Between two turns of the loop.
+constexpr std::size_t kRestoredAtOnce = 8;
+
 }  // namespace
 
 Pool::Pool(ConnectionServices services, std::string runtime_dir)
     : services_(std::move(services)),
       runtime_dir_(std::move(runtime_dir)),
+      restoring_begun_(services_.clock),
       stop_(services_.clock),
       tasks_(services_.executor, services_.clock) {
     services_.runtime_dir = runtime_dir_;
@@ -69,12 +76,19 @@ Result<Connection*> Pool::get(const StoredConnection& stored, bool pinned) {
 
 asio::awaitable<void> Pool::restore(std::vector<StoredConnection> stored) {
     TaskGroup restoring(services_.executor, services_.clock);
+    ++begin_restoring_;
+    std::size_t begun = 0;
     for (const StoredConnection& one : stored) {
         const std::string key = one.key.text();
         if (Connection* connection = find(key)) {
             restoring.spawn(key, restore_one(ConnectionUse(*connection), one));
+            if (++begun % kRestoredAtOnce == 0) {
+                co_await asio::post(services_.executor, asio::use_awaitable);
+            }
         }
     }
+    --begin_restoring_;
+    restoring_begun_.notify_all();
     co_await restoring.join_until(Instant::max());
     for (const StoredConnection& one : stored) {
         forget_idle(one.key.text());
@@ -82,7 +96,19 @@ asio::awaitable<void> Pool::restore(std::vector<StoredConnection> stored) {
 }
 
 asio::awaitable<void> Pool::restore_one(ConnectionUse connection, StoredConnection stored) {
-    co_await connection->restore(std::move(stored));
+    const bool found = co_await connection->restore(std::move(stored));
+    if (found) {
+        const std::string key = connection->key_text();
+        tasks_.spawn(key, open_restored_tmux(std::move(connection)));
+    }
+}
+
+// Once all masters have been asked: two hundred tmux clients that start keep a machine busy.
+asio::awaitable<void> Pool::open_restored_tmux(ConnectionUse connection) {
+    while (begin_restoring_ > 0) {
+        co_await restoring_begun_.wait();
+    }
+    co_await connection->open_restored_tmux();
 }
 
 bool Pool::any_active() const {

@@ -24,8 +24,9 @@ public:
     [[nodiscard]] const std::map<std::string, std::unique_ptr<Connection>>& connections() const { return connections_; }
     // The same for one that an earlier daemon had, without asking `ssh -G`. Who holds it does so before restore().
     Result<Connection*> get(const StoredConnection& stored, bool pinned);
-    // Takes over the masters of an earlier daemon, all at once and without a login (see Connection::restore()), and
-    // forgets what has none and is not needed. Of servers that get() knows.
+    // Takes over the masters of an earlier daemon, side by side and without a login (see Connection::restore()), and
+    // forgets what has none and is not needed. Of servers that get() knows. Whatever else the loop has to do goes on
+    // while they are asked.
     asio::awaitable<void> restore(std::vector<StoredConnection> stored);
     // Forgets the connection of a server that nobody wants, if it is so.
     void forget_idle(const std::string& key_text);
@@ -54,7 +55,8 @@ private:
     asio::awaitable<void> bury(std::unique_ptr<Connection> connection);
     asio::awaitable<void> disconnect_one(ConnectionUse connection, bool force, Instant deadline);
     static asio::awaitable<void> check_one(ConnectionUse connection);
-    static asio::awaitable<void> restore_one(ConnectionUse connection, StoredConnection stored);
+    asio::awaitable<void> restore_one(ConnectionUse connection, StoredConnection stored);
+    asio::awaitable<void> open_restored_tmux(ConnectionUse connection);
     // Runs while some connection is active.
     asio::awaitable<void> watch_for_sleep();
     [[nodiscard]] bool any_active() const;
@@ -64,6 +66,8 @@ private:
     Connections connections_;
     bool watching_ = false;
     bool forgetting_ = false;
+    int begin_restoring_ = 0;  // calls of restore() that have not asked all masters yet
+    Event restoring_begun_;
     bool stopping_ = false;
     Event stop_;
     TaskGroup tasks_;

@@ -17,6 +17,10 @@ using api::SessionState;
 // Between two turns of the loop: the reply to what made the event comes a few turns behind it.
 constexpr std::size_t kSubscribersAtOnce = 2;
 constexpr std::size_t kEventsAtOnce = 64;
+// With more subscribers than a few, each is written to once for what happens within this time: what a start changes
+// reaches them behind its reply, and does not wake all of them while it is under way.
+constexpr std::size_t kFewSubscribers = 8;
+constexpr Duration kGather = std::chrono::milliseconds(10);
 
 // What makes an event; round trip times, ages and the like change all the time, and do not. retry_at is computed from
 // what is left, so its milliseconds differ from call to call: `since` tells one wait from another.
@@ -57,7 +61,7 @@ std::optional<EventType> change(const std::optional<SessionState>& before, Sessi
 }  // namespace
 
 EventHub::EventHub(asio::any_io_executor executor, Clock& clock)
-    : executor_(executor), clock_(clock), tasks_(std::move(executor), clock) {}
+    : executor_(executor), clock_(clock), stop_(clock), tasks_(std::move(executor), clock) {}
 
 std::string EventHub::now_text() const {
     return format_time(clock_.wall_ms());
@@ -183,6 +187,9 @@ void EventHub::publish(api::Event event) {
 }
 
 asio::awaitable<void> EventHub::deliver_soon() {
+    if (subscribers_.size() > kFewSubscribers) {
+        co_await stop_.wait_until(clock_.now() + kGather);
+    }
     while (deliver_some()) {
         co_await asio::post(executor_, asio::use_awaitable);
     }
@@ -273,11 +280,6 @@ Result<api::SubscribeResult> EventHub::subscribe(const api::SubscribeParams& par
 }
 
 void EventHub::remember_all(const api::Snapshot& snapshot) {
-    if (subscribers_.empty()) {
-        sessions_.clear();
-        connections_.clear();
-        forwards_.clear();
-    }
     // Others are still to be told of what differs from what they know: nothing, but for sessions that are starting.
     for (const auto& session : snapshot.sessions) {
         sessions_.try_emplace(session.id, session);
@@ -317,6 +319,9 @@ void EventHub::end_those(const std::function<bool(const Subscriber&)>& which) {
     if (subscribers_.empty()) {
         touched_.clear();
         is_touched_.clear();
+        sessions_.clear();
+        connections_.clear();
+        forwards_.clear();
     }
 }
 
@@ -325,6 +330,7 @@ void EventHub::request_stop() {
     while (deliver_some()) {
     }
     end_those([](const Subscriber&) { return true; });
+    stop_.notify_all();
 }
 
 asio::awaitable<void> EventHub::shut_down() {

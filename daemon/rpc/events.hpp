@@ -1,7 +1,8 @@
 // Who is told of what changes. The parts of the daemon say only that something may have changed; once the loop's step
 // under way is done, it is compared with what was told of it last, and each difference becomes one event for every
 // subscriber. A snapshot and the place in that stream where it stands come from one step, so nothing is missing between
-// them. Without subscribers nothing is kept or compared. With many, what else the daemon does goes on between them.
+// them. Without subscribers nothing is kept or compared. With many, what else the daemon does goes on between them, and
+// they are told up to 10 ms later.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "daemon/base/event.hpp"
 #include "daemon/base/task_group.hpp"
 #include "daemon/rpc/event_sink.hpp"
 #include "daemon/rpc/event_source.hpp"
@@ -101,6 +103,7 @@ private:
     std::set<std::pair<Kind, std::string>> is_touched_;
     bool telling_ = false;  // soon
     bool stopping_ = false;
+    Event stop_;
     TaskGroup tasks_;
 };
 

@@ -1,5 +1,6 @@
 #include "daemon/rpc/server.hpp"
 
+#include <asio/posix/stream_descriptor.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/use_awaitable.hpp>
 
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "daemon/base/log.hpp"
 #include "daemon/base/memory.hpp"
@@ -19,7 +21,9 @@ namespace {
 constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
 
 // With fewer it is not worth the time.
-constexpr int kManyClients = 100;
+constexpr int kManyClients = 20;
+
+constexpr int kRecordsAtOnce = 128;
 
 UniqueFd open_reserve() {
     return UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -83,6 +87,7 @@ asio::awaitable<void> RpcServer::run() {
         clients_.push_front(std::make_unique<ClientSession>(std::move(socket), clock_, handler_, counters_, memory_,
                                                             static_cast<std::size_t>(config_.rpc.max_message)));
         most_clients_ = std::max(most_clients_, clients());
+        make_records();
         tasks_.spawn("client", serve(clients_.begin()));
     }
 }
@@ -107,6 +112,23 @@ void RpcServer::note_gone() {
     }
     most_clients_ = clients();
     give_memory_back();
+}
+
+// Asio's reactor keeps the record of a descriptor for a later one. Made one by one, they would lie between what else a
+// client has, and each hold a page of it for good.
+void RpcServer::make_records() {
+    if (clients() < records_made_ || !reserve_) {
+        return;
+    }
+    std::vector<asio::posix::stream_descriptor> made;
+    made.reserve(kRecordsAtOnce);
+    for (int i = 0; i < kRecordsAtOnce; ++i) {
+        made.emplace_back(executor_, reserve_.get());  // which epoll does not take: no system call but its refusal
+    }
+    for (auto& descriptor : made) {
+        (void)descriptor.release();
+    }
+    records_made_ += kRecordsAtOnce;
 }
 
 void RpcServer::stop_accepting() {

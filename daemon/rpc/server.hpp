@@ -30,6 +30,7 @@ public:
 private:
     asio::awaitable<void> serve(std::list<std::unique_ptr<ClientSession>>::iterator client);
     void note_gone();
+    void make_records();
     void refuse(asio::local::stream_protocol::socket socket, const Error& error);
 
     asio::any_io_executor executor_;
@@ -42,6 +43,7 @@ private:
     UniqueFd reserve_;
     std::list<std::unique_ptr<ClientSession>> clients_;
     int most_clients_ = 0;  // since memory was last given back
+    int records_made_ = 0;
     RpcCounters counters_;
     bool stopping_ = false;
     Event stop_;

@@ -313,7 +313,10 @@ asio::awaitable<void> Sessions::reattach(RecordPtr record) {
         attach_to(*record, *found->connection);
         StoredConnection stored = found->connection->stored();
         stored.held_back = false;
-        co_await found->connection->restore(std::move(stored));
+        const bool has_master = co_await found->connection->restore(std::move(stored));
+        if (has_master) {
+            co_await found->connection->open_restored_tmux();
+        }
     }
 }
 

@@ -62,6 +62,8 @@ double Daemon::start() {
 
 double Daemon::kill_and_start() {
     end(SIGKILL);
+    // The servers are on this machine too, and 200 of them notice that their clients are gone.
+    settle_until_idle(20s);
     return start();
 }
 

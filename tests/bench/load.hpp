@@ -20,6 +20,7 @@ constexpr int kServers = 200;
 struct Place {
     std::string dir;   // the servers' directory, made by tests/bench/run
     std::string port;  // of the private sshds
+    bool idle;         // the daemon with idle masters is measured too, which takes more than a minute
     std::string host(int n) const { return "127.0.0." + std::to_string(n); }
     std::string ctx(int n) const { return host(n) + ":" + port; }
     std::string home(int n) const { return dir + "/server-" + std::to_string(n); }

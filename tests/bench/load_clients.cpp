@@ -92,6 +92,32 @@ void reads(Daemon& daemon, const Place& place, Report& report) {
 void many_clients(Daemon& daemon, const Place& place, Report& report) {
     std::vector<std::unique_ptr<Api>> clients;
     int server = 10;
+    const auto connect_clients = [&] {
+        for (int i = 0; i < kClients; ++i) {
+            clients.push_back(std::make_unique<Api>(place.socket()));
+            clients.back()->call("ping");
+        }
+    };
+    const auto subscribe_some = [&] {
+        for (int i = 0; i < kSubscribed; ++i) {
+            clients[static_cast<std::size_t>(i)]->call("subscribe");
+        }
+    };
+    // Memory first, and with a start in each round only: the daemon keeps what it knows of sessions.
+    start_session(daemon.api(), place, server);
+    const double rss_without = daemon.rss_mib();
+    double rss_connected = 0, rss_subscribed = 0, rss_after = 0;
+    for (int round = 0; round < kClientRounds; ++round) {
+        connect_clients();
+        rss_connected = std::max(rss_connected, daemon.rss_mib());
+        subscribe_some();
+        start_session(daemon.api(), place, server);
+        settle(100ms);
+        rss_subscribed = std::max(rss_subscribed, daemon.rss_mib());
+        clients.clear();
+        settle(200ms);
+        rss_after = daemon.rss_mib();
+    }
     // Each time on a server of its own, because tmux gets slower with what it has.
     const auto starts = [&](Samples& samples, int subscribed, std::chrono::milliseconds pause) {
         start_session(daemon.api(), place, ++server);
@@ -102,28 +128,17 @@ void many_clients(Daemon& daemon, const Place& place, Report& report) {
         }
     };
     Samples without, connected, subscribed, without_behind, subscribed_behind;
-    double rss_without = 0, rss_connected = 0, rss_subscribed = 0, rss_after = 0;
     // In turns: the machine slows down with all the sessions.
     for (int round = 0; round < kClientRounds; ++round) {
         starts(without, 0, 20ms);
         starts(without_behind, 0, 0ms);
-        // What starts take by themselves is not the clients'.
-        rss_without = round == 0 ? daemon.rss_mib() : rss_without;
-        for (int i = 0; i < kClients; ++i) {
-            clients.push_back(std::make_unique<Api>(place.socket()));
-            clients.back()->call("ping");
-        }
+        connect_clients();
         starts(connected, 0, 20ms);
-        rss_connected = std::max(rss_connected, daemon.rss_mib());
-        for (int i = 0; i < kSubscribed; ++i) {
-            clients[static_cast<std::size_t>(i)]->call("subscribe");
-        }
+        subscribe_some();
         starts(subscribed, kSubscribed, 20ms);
         starts(subscribed_behind, kSubscribed, 0ms);
-        rss_subscribed = std::max(rss_subscribed, daemon.rss_mib());
         clients.clear();
         settle(200ms);
-        rss_after = daemon.rss_mib();
     }
     report.heading("1,000 clients connected, 100 of them subscribed; " + std::to_string(kClientRounds) + " rounds");
     report.row("start, API: without; with 1,000; and 100 subscribed", format("%.2f ms; ", without.median()) +

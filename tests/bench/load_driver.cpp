@@ -80,8 +80,9 @@ int main(int argc, char** argv) {
     try {
         bench::raise_descriptors();
         bench::Report report(argv[3]);
-        const bench::Place place{argv[1], argv[2]};
-        status = bench::measure_all(place, report, argc == 5 ? argv[4] : "");
+        const std::string only = argc == 5 ? argv[4] : "";
+        const bench::Place place{argv[1], argv[2], only.empty() || only.find("idle") != std::string::npos};
+        status = bench::measure_all(place, report, only);
     } catch (const std::exception& error) {
         std::cerr << "load: " << error.what() << "\n";
     }

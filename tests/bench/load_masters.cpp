@@ -1,9 +1,12 @@
 // Two hundred masters: what they cost, that they die at once, and that the daemon does.
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <map>
 #include <set>
 #include <sstream>
@@ -24,6 +27,7 @@ namespace {
 constexpr int kEach = 5;
 constexpr int kMaxConnects = 8;       // the default of pool.max_concurrent_connects
 constexpr double kLimitMs = 120'000;  // for all to be up again
+constexpr int kCallsBetween = 40;     // two of `stats`, which is work for the daemon
 constexpr auto kProbes = 15s;         // health_interval: an idle time measured is a multiple of it
 
 int count_of(const json& stats, const std::string& state) {
@@ -66,6 +70,41 @@ int logins_under_way(int daemon) {
     return logins;
 }
 
+// A process that only sends back what it is sent: what a call costs here at least.
+class Echo {
+public:
+    Echo() {
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends_) != 0 || (pid_ = fork()) < 0) {
+            throw std::runtime_error("no process to compare with");
+        }
+        if (pid_ == 0) {
+            close(ends_[0]);
+            for (char byte = 0; read(ends_[1], &byte, 1) == 1 && write(ends_[1], &byte, 1) == 1;) {
+            }
+            _exit(0);
+        }
+        close(ends_[1]);
+    }
+    Echo(const Echo&) = delete;
+    Echo& operator=(const Echo&) = delete;
+    ~Echo() {
+        close(ends_[0]);
+        waitpid(pid_, nullptr, 0);
+    }
+    double timed() const {
+        char byte = 0;
+        const auto began = Clock::now();
+        if (write(ends_[0], &byte, 1) != 1 || read(ends_[0], &byte, 1) != 1) {
+            throw std::runtime_error("the process to compare with has ended");
+        }
+        return ms_since(began);
+    }
+
+private:
+    int ends_[2] = {-1, -1};
+    pid_t pid_ = -1;
+};
+
 double idle_share(const Daemon& daemon, std::chrono::seconds time) {
     const double before = cpu_ms(daemon.pid());
     const auto began = Clock::now();
@@ -96,7 +135,9 @@ void live_masters(Daemon& daemon, const Place& place, Report& report) {
         connected = masters;
         settle(2s);
         rss.points.emplace_back(masters, daemon.rss_mib());
-        idle.points.emplace_back(masters, idle_share(daemon, masters == kServers ? 2 * kProbes : kProbes));
+        if (place.idle) {
+            idle.points.emplace_back(masters, idle_share(daemon, masters == kServers ? 2 * kProbes : kProbes));
+        }
     }
     const int live = api.call("stats").at("total_connections").get<int>();
     if (live != kServers) {
@@ -114,11 +155,13 @@ void live_masters(Daemon& daemon, const Place& place, Report& report) {
                format("%.2f", connecting_ms / run(place.dir, {"sh", "-c", bare})));
     report.at_most("daemon's RSS", "%.1f MiB", rss.points.back().second, 30 / 1.048576);
     report.at_most("growth for each master, from 10 to 200", "%.1f KiB", growth, 64);
-    report.at_most("idle, probes every 15 s, of a core", "%.2f %%", idle.points.back().second, 0.3);
+    if (place.idle) {
+        report.at_most("idle, probes every 15 s, of a core", "%.2f %%", idle.points.back().second, 0.3);
+        report.plot("idle-against-masters", "idle CPU against masters",
+                    line_chart({"CPU time of the idle daemon against live masters", "masters", "% of a core"}, {idle}));
+    }
     report.plot("memory-against-masters", "RSS against masters",
                 line_chart({"Memory of the daemon against live masters", "masters", "MiB"}, {rss}));
-    report.plot("idle-against-masters", "idle CPU against masters",
-                line_chart({"CPU time of the idle daemon against live masters", "masters", "% of a core"}, {idle}));
 
     const auto began = Clock::now();
     start_sessions(api, place, 1, kServers, kEach);
@@ -137,12 +180,15 @@ void masters_die(Daemon& daemon, const Place& place, Report& report) {
         kill(pid, SIGKILL);
     }
     const auto began = Clock::now();
-    Samples calls;
+    Samples calls, echoes;
+    const Echo echo;
     int most = 0, waiting = 0, up = 0;
     double took = 0;
     while (up < kServers) {
-        for (int i = 0; i < 5; ++i) {
+        for (int i = 0; i < kCallsBetween; ++i) {
             calls.ms.push_back(other.timed("version"));
+            settle(1ms);
+            echoes.ms.push_back(echo.timed());
             most = std::max(most, logins_under_way(daemon.pid()));
             settle(4ms);
         }
@@ -168,6 +214,7 @@ void masters_die(Daemon& daemon, const Place& place, Report& report) {
                most <= kMaxConnects && most > 0);
     report.row("another call (`version`) meanwhile: p50, p99, max of " + std::to_string(calls.ms.size()),
                percentiles(calls), "all under 20 ms", calls.at(1) < 20);
+    report.row("a process that only sends a byte back, meanwhile", percentiles(echoes));
     const SchedStat ran = sched_stat(daemon.pid());
     report.row(
         "the daemon meanwhile: runs; can run and waits for a core",
@@ -179,15 +226,14 @@ void masters_die(Daemon& daemon, const Place& place, Report& report) {
 void restart(Daemon& daemon, const Place&, Report& report) {
     const json before = daemon.api().call("stats");
     const auto masters = masters_of(before);
-    const auto began = Clock::now();
     const double serving = daemon.kill_and_start();
-    const double stopping = ms_since(began) - serving;
+    const auto began = Clock::now() - std::chrono::microseconds(std::llround(serving * 1000));
     const double used = cpu_ms(daemon.pid());
     json stats;
     double adopted = 0, up = 0;
     while (up == 0) {
         stats = daemon.api().call("stats");
-        const double now = ms_since(began) - stopping;
+        const double now = ms_since(began);
         const bool same = masters_of(stats) == masters && count_of(stats, "backoff") == 0;
         if (same && adopted == 0) {
             adopted = now;

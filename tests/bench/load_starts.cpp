@@ -1,6 +1,8 @@
 // Many starts: on a cold server, in a row, in flight, from far away.
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,6 +57,48 @@ public:
 
     double start() const { return run(dir_, kLocalStart, environment_); }
 
+    // `all` starts by one control client (`tmux -C`), which has `at_once` of them in flight.
+    double start_by_control(int all, int at_once) const {
+        int ends[2] = {-1, -1};
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+            throw std::runtime_error("no socket pair");
+        }
+        const Words words = local_tmux({"-C", "attach-session", "-t", "keeper"});
+        std::vector<char*> argv;
+        for (const auto& word : words) {
+            argv.push_back(const_cast<char*>(word.c_str()));
+        }
+        argv.push_back(nullptr);
+        posix_spawn_file_actions_t actions;
+        posix_spawn_file_actions_init(&actions);
+        posix_spawn_file_actions_adddup2(&actions, ends[1], 0);
+        posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+        setenv("TMUX_TMPDIR", sockets_.c_str(), 1);
+        pid_t pid = 0;
+        const int error = posix_spawnp(&pid, "tmux", &actions, nullptr, argv.data(), environ);
+        unsetenv("TMUX_TMPDIR");
+        posix_spawn_file_actions_destroy(&actions);
+        close(ends[1]);
+        double took = 0;
+        if (error == 0) {
+            std::string printed;
+            await_replies(ends[0], printed, 1);  // attach-session's own
+            const auto began = Clock::now();
+            for (int begun = 0, ended = 0; ended < all;) {
+                const std::string line = joined({"new-session", "-d", "sleep", "900"}) + "\n";
+                if (begun < all && begun - ended < at_once) {
+                    begun += write(ends[0], line.data(), line.size()) == static_cast<ssize_t>(line.size()) ? 1 : all;
+                } else {
+                    ended += await_replies(ends[0], printed, 1);
+                }
+            }
+            took = ms_since(began);
+        }
+        close(ends[0]);
+        waitpid(pid, nullptr, 0);
+        return took;
+    }
+
     // `all` starts, `at_once` processes at a time.
     double start_many(int all, int at_once) const {
         setenv("TMUX_TMPDIR", sockets_.c_str(), 1);
@@ -82,6 +126,28 @@ public:
     }
 
 private:
+    // Some ends of commands, at least as many; how many.
+    static int await_replies(int fd, std::string& printed, int at_least) {
+        int found = 0;
+        while (found < at_least) {
+            pollfd readable{fd, POLLIN, 0};
+            char bytes[65536];
+            const ssize_t n = poll(&readable, 1, kStepLimitMs) == 1 ? read(fd, bytes, sizeof bytes) : -1;
+            if (n <= 0) {
+                throw std::runtime_error("the control client of a local tmux has ended");
+            }
+            printed.append(bytes, static_cast<std::size_t>(n));
+            for (auto end = printed.find('\n'); end != std::string::npos; end = printed.find('\n')) {
+                if (printed.starts_with("%error")) {
+                    throw std::runtime_error("a local tmux failed");
+                }
+                found += printed.starts_with("%end") ? 1 : 0;
+                printed.erase(0, end + 1);
+            }
+        }
+        return found;
+    }
+
     // The oldest: they end in about the order in which they began, and the daemon is our child too.
     void end_one() const {
         int status = 0;
@@ -249,11 +315,23 @@ void starts_in_flight(Daemon& daemon, const Place& place, Report& report) {
         const LocalTmux local(place, "together");
         tmux_together = kSome / local.start_many(kSome, kInFlight) * 1000;
     }
+    const auto by_control = [&](const std::string& name, int at_once) {
+        settle(200ms);
+        const LocalTmux local(place, name);
+        return kSome / local.start_by_control(kSome, at_once) * 1000;
+    };
+    const double control_alone = by_control("control-alone", 1);
+    const double control_together = by_control("control-together", kInFlight);
     report.heading("500 starts on one server, starts per second");
-    report.row("one in flight: ours; local tmux", format("%.0f; ", alone) + format("%.0f", tmux_alone));
-    report.row("64 in flight: ours; local tmux", format("%.0f; ", together) + format("%.0f", tmux_together));
+    const auto three = [](double ours, double processes, double control) {
+        return format("%.0f; ", ours) + format("%.0f; ", processes) + format("%.0f", control);
+    };
+    const std::string who = "ours; local tmux, a process for each; local tmux, one `tmux -C`";
+    report.row("one in flight: " + who, three(alone, tmux_alone, control_alone));
+    report.row("64 in flight: " + who, three(together, tmux_together, control_together));
     report.at_least("ours, 64 in flight / one in flight", "%.2f", together / alone, 3);
-    report.row("local tmux, the same (what tmux allows)", format("%.2f", tmux_together / tmux_alone));
+    report.row("local tmux, the same by processes; by one `tmux -C` (what tmux allows)",
+               format("%.2f; ", tmux_together / tmux_alone) + format("%.2f", control_together / control_alone));
 }
 
 void distance(Daemon& daemon, const Place& place, Report& report) {

@@ -1,5 +1,9 @@
 #include "daemon/pool/connect_slots.hpp"
 
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+#include <asio/post.hpp>
+
 #include <gmock/gmock.h>
 
 #include <array>
@@ -35,13 +39,13 @@ protected:
     ConnectSlots slots_{loop_.clock(), limit_};
     std::vector<int> running_;  // in the order in which they got their slots
 
-private:
     asio::awaitable<void> take(int login) {
         auto slot = co_await slots_.acquire();
         running_.push_back(login);
         held_[static_cast<std::size_t>(login)] = std::make_unique<ConnectSlots::Slot>(std::move(slot));
     }
 
+private:
     std::array<std::unique_ptr<ConnectSlots::Slot>, 10> held_;
 };
 
@@ -55,6 +59,20 @@ TEST_F(ConnectSlotsTest, LetsAsManyThroughAsTheLimit) {
     end(0);
     end(2);
     EXPECT_THAT(running_, ElementsAre(3, 4));
+}
+
+// Each starts a process, which takes its time on a busy machine.
+TEST_F(ConnectSlotsTest, BeginsOneLoginInATurnOfTheLoop) {
+    limit_ = 3;
+    std::vector<std::size_t> running_in_turn;
+    for (int login = 0; login < 3; ++login) {
+        asio::co_spawn(loop_.executor(), take(login), asio::detached);
+    }
+    asio::post(loop_.executor(), [&] { running_in_turn.push_back(running_.size()); });
+    loop_.run_ready();
+    EXPECT_THAT(running_, ElementsAre(0, 1, 2));
+    ASSERT_EQ(running_in_turn.size(), 1U);
+    EXPECT_LE(running_in_turn[0], 1U);
 }
 
 TEST_F(ConnectSlotsTest, ServesWhoCameFirst) {

@@ -865,12 +865,23 @@ protected:
         stored.control_path = "/run/old-ctl";
         stored.held_back = held_back_by.has_value();
         stored.held_back_by = std::move(held_back_by);
-        return loop_.start(connection_.restore(std::move(stored)));
+        return loop_.start(restore_and_open(std::move(stored)));
     }
     std::shared_ptr<FakeMaster> leave_master() {
         launcher_.leftover = std::make_shared<FakeMaster>(loop_.clock(), 77, true);
         return launcher_.leftover;
     }
+
+private:
+    // As the pool does: nobody waits for the tmux channel.
+    asio::awaitable<void> restore_and_open(StoredConnection stored) {
+        const bool found = co_await connection_.restore(std::move(stored));
+        if (found) {
+            tasks_.spawn("tmux", connection_.open_restored_tmux());
+        }
+    }
+
+    TaskGroup tasks_{loop_.executor(), loop_.clock()};
 };
 
 TEST_F(ConnectionRestore, TakesOverWithoutALoginAndOpensItsTmuxLater) {

@@ -1,6 +1,12 @@
 #include "daemon/pool/pool.hpp"
 
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+#include <asio/post.hpp>
+
 #include <gtest/gtest.h>
+
+#include <optional>
 
 #include "tests/unit/fakes/fake_clock.hpp"
 #include "tests/unit/fakes/fake_master.hpp"
@@ -107,6 +113,48 @@ TEST_F(PoolTest, TakesOverAllMastersAtOnceWithoutASlot) {
         EXPECT_TRUE(connection->has_master()) << key;
     }
     EXPECT_EQ(launcher_.count(), 0U);
+}
+
+// Knows how many masters had been asked when the first tmux client was.
+class WatchedMaster final : public fakes::FakeMaster {
+public:
+    WatchedMaster(Clock& clock, const fakes::FakeLauncher& launcher)
+        : FakeMaster(clock, 77, true), launcher_(launcher) {}
+
+    asio::awaitable<Result<std::unique_ptr<Channel>>> open_channel(std::string command, Instant deadline) override {
+        if (channels_asked == 0) {
+            asked_before_tmux = launcher_.looked_at.size();
+        }
+        return FakeMaster::open_channel(std::move(command), deadline);
+    }
+
+    std::size_t asked_before_tmux = 0;
+
+private:
+    const fakes::FakeLauncher& launcher_;
+};
+
+TEST_F(PoolTest, AsksForMastersBetweenOtherThingsAndOpensTmuxBehindAll) {
+    constexpr std::size_t kMasters = 50;
+    const auto master = std::make_shared<WatchedMaster>(loop_.clock(), launcher_);
+    launcher_.leftover = master;
+    std::vector<StoredConnection> all;
+    std::vector<Hold> sessions;
+    for (std::size_t i = 0; i < kMasters; ++i) {
+        all.push_back(stored("h" + std::to_string(i)));
+        const auto connection = pool_.get(all.back(), false);
+        ASSERT_TRUE(connection);
+        sessions.emplace_back(**connection, HoldKind::Session);
+    }
+    asio::co_spawn(loop_.executor(), pool_.restore(all), asio::detached);
+    std::optional<std::size_t> asked_meanwhile;
+    asio::post(loop_.executor(),
+               [&] { asio::post(loop_.executor(), [&] { asked_meanwhile = launcher_.looked_at.size(); }); });
+    loop_.run_ready();
+    EXPECT_LT(asked_meanwhile, kMasters);
+    EXPECT_EQ(launcher_.looked_at.size(), kMasters);
+    EXPECT_GE(master->asked_before_tmux, kMasters - 16) << "the last few have their turn by then";
+    EXPECT_EQ(master->channels_asked, static_cast<int>(kMasters));
 }
 
 TEST_F(PoolTest, ForgetsWhatCannotBeTakenOverAndIsNotNeeded) {

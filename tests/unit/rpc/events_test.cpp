@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <list>
 #include <map>
 #include <random>
@@ -73,7 +75,7 @@ public:
         }
         events.push_back(Json::parse(params.text));
     }
-    void flush() override {}
+    void flush() override { ++flushes; }
     [[nodiscard]] std::uint64_t given() const override { return given_; }
     [[nodiscard]] std::uint64_t taken() const override { return taken_; }
     void keep(bool on) override { kept += on ? 1 : -1; }
@@ -89,6 +91,7 @@ public:
 
     bool reads = true;
     int kept = 0;
+    int flushes = 0;
     std::vector<Json> events;
 
 private:
@@ -169,6 +172,44 @@ TEST_F(Events, CountUpByOneForEachSubscription) {
     EXPECT_EQ(other.events[0].at("seq"), 1);
     EXPECT_EQ(other.events[1].at("seq"), 2);
     EXPECT_EQ(other.events[1].at("at"), "2023-11-14T22:13:20.000Z");
+}
+
+class ManySubscribers : public Events {
+protected:
+    ManySubscribers() {
+        for (auto& each : many) {
+            subscribe(each);
+        }
+        set("sess-a", SessionState::Running);
+        loop.run_ready();
+        set("sess-b", SessionState::Running);
+        loop.run_ready();
+    }
+    ~ManySubscribers() override { hub.request_stop(); }
+
+    std::array<FakeSink, 9> many;
+};
+
+TEST_F(ManySubscribers, AreWrittenToOnceForWhatHappensInTenMilliseconds) {
+    for (const auto& each : many) {
+        EXPECT_THAT(each.types(), IsEmpty());
+    }
+    loop.advance(std::chrono::milliseconds(10));
+    for (const auto& each : many) {
+        EXPECT_THAT(each.types(), ElementsAre("session.started", "session.started"));
+        EXPECT_EQ(each.flushes, 1);
+    }
+    set("sess-a", SessionState::Exited);
+    loop.advance(std::chrono::milliseconds(10));
+    EXPECT_EQ(many[8].types().size(), 3U);
+}
+
+TEST_F(ManySubscribers, KnowWhatWasToldWhenTheDaemonStops) {
+    hub.request_stop();
+    for (const auto& each : many) {
+        EXPECT_THAT(each.types(), ElementsAre("session.started", "session.started"));
+    }
+    EXPECT_TRUE(loop.start(hub.shut_down()).done());
 }
 
 TEST_F(Events, WhatTheSnapshotShowsIsNoEvent) {
@@ -321,13 +362,18 @@ TEST_F(Events, ForManyLetTheLoopTurnBetween) {
         return std::count_if(sinks.begin(), sinks.end(), [](const FakeSink& it) { return !it.events.empty(); });
     };
     std::ptrdiff_t told_by_then = 0;
+    Event never(loop.clock());
     const auto other_work = [&]() -> asio::awaitable<void> {
-        set("sess-a", SessionState::Running);
+        co_await never.wait_until(loop.now() + std::chrono::milliseconds(10));
         co_await turns(loop.executor(), 5);
         told_by_then = told();
         set("sess-a", SessionState::Exited);
     };
-    loop.run(other_work());
+    set("sess-a", SessionState::Running);
+    loop.run_ready();
+    const auto worked = loop.start(other_work());
+    loop.advance(std::chrono::milliseconds(10));
+    ASSERT_TRUE(worked.done());
     EXPECT_GT(told_by_then, 0);
     EXPECT_LT(told_by_then, 100);
     for (const FakeSink& it : sinks) {
