@@ -1,7 +1,5 @@
 #include "daemon/pool/connect_slots.hpp"
 
-#include <asio/co_spawn.hpp>
-#include <asio/detached.hpp>
 #include <asio/post.hpp>
 
 #include <gmock/gmock.h>
@@ -10,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "daemon/base/task_group.hpp"
 #include "tests/unit/fakes/fake_clock.hpp"
 
 namespace cmssh {
@@ -65,8 +64,9 @@ TEST_F(ConnectSlotsTest, LetsAsManyThroughAsTheLimit) {
 TEST_F(ConnectSlotsTest, BeginsOneLoginInATurnOfTheLoop) {
     limit_ = 3;
     std::vector<std::size_t> running_in_turn;
+    TaskGroup tasks(loop_.executor(), loop_.clock());
     for (int login = 0; login < 3; ++login) {
-        asio::co_spawn(loop_.executor(), take(login), asio::detached);
+        tasks.spawn("login", take(login));
     }
     asio::post(loop_.executor(), [&] { running_in_turn.push_back(running_.size()); });
     loop_.run_ready();

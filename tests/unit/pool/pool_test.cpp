@@ -1,13 +1,12 @@
 #include "daemon/pool/pool.hpp"
 
-#include <asio/co_spawn.hpp>
-#include <asio/detached.hpp>
 #include <asio/post.hpp>
 
 #include <gtest/gtest.h>
 
 #include <optional>
 
+#include "daemon/base/task_group.hpp"
 #include "tests/unit/fakes/fake_clock.hpp"
 #include "tests/unit/fakes/fake_master.hpp"
 
@@ -146,7 +145,8 @@ TEST_F(PoolTest, AsksForMastersBetweenOtherThingsAndOpensTmuxBehindAll) {
         ASSERT_TRUE(connection);
         sessions.emplace_back(**connection, HoldKind::Session);
     }
-    asio::co_spawn(loop_.executor(), pool_.restore(all), asio::detached);
+    TaskGroup tasks(loop_.executor(), loop_.clock());
+    tasks.spawn("restore", pool_.restore(all));
     std::optional<std::size_t> asked_meanwhile;
     asio::post(loop_.executor(),
                [&] { asio::post(loop_.executor(), [&] { asked_meanwhile = launcher_.looked_at.size(); }); });
