@@ -6,7 +6,6 @@
 #include <sqlite3.h>
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -269,17 +268,18 @@ void check_structure(SQLite::Database& database, int version) {
     }
 }
 
-template <typename Stored>
-void read_rows(SQLite::Database& database, const std::string& select, std::vector<Stored>& out) {
+template <typename Rows>
+void read_rows(SQLite::Database& database, const std::string& select, Rows& out) {
     SQLite::Statement statement(database, select);
     std::size_t passed_over = 0;
     std::string first;
     while (statement.executeStep()) {
-        Stored stored;
-        const std::string problem = rows::read(statement, stored);
+        const std::string problem = rows::read(statement, out.emplace_back());
         if (problem.empty()) {
-            out.push_back(std::move(stored));
-        } else if (passed_over++ == 0) {
+            continue;
+        }
+        out.pop_back();
+        if (passed_over++ == 0) {
             first = statement.getColumn(0).getString() + ": " + problem;
         }
     }
@@ -293,8 +293,7 @@ void read_contents(SQLite::Database& database, StoredContents& contents) {
     read_rows(database, rows::select_sessions(), contents.sessions);
     read_rows(database, rows::select_connections(), contents.connections);
     read_rows(database, rows::select_forwards(), contents.forwards);
-    std::stable_sort(contents.sessions.begin(), contents.sessions.end(),
-                     [](const auto& one, const auto& other) { return one.created_ms < other.created_ms; });
+    contents.sessions.sort([](const auto& one, const auto& other) { return one.created_ms < other.created_ms; });
 }
 
 constexpr const char* kSelectScreen = "SELECT screen FROM screens WHERE id = ?";

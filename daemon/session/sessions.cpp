@@ -143,8 +143,8 @@ void Sessions::restore(Registry::Contents contents) {
             log_warn(stored.key.text(), "is not taken over: " + made.error().message);
         }
     }
-    for (auto& stored : contents.sessions) {
-        restore_session(std::move(stored));
+    for (; !contents.sessions.empty(); contents.sessions.pop_front()) {
+        restore_session(std::move(contents.sessions.front()));
     }
     forget_ended();
     if (keeper_.restore) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <list>
 #include <map>
 #include <optional>
 #include <set>
@@ -44,7 +45,7 @@ struct StoredForward {
 };
 
 struct StoredContents {
-    std::vector<StoredSession> sessions;  // oldest first
+    std::list<StoredSession> sessions;  // oldest first; each is more than a kilobyte to move
     std::vector<StoredConnection> connections;
     std::vector<StoredForward> forwards;
 };

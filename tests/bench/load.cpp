@@ -67,6 +67,12 @@ double Daemon::kill_and_start() {
     return start();
 }
 
+void Daemon::start_anew() {
+    end(SIGTERM);
+    std::filesystem::remove_all(place_.dir + "/home/.local/state/cmssh");
+    start();
+}
+
 double Daemon::rss_mib() const {
     return proc_field("/proc/" + std::to_string(pid_) + "/status", "VmRSS:") / 1024;
 }
@@ -101,17 +107,15 @@ void end_sessions(Api& api, const Place& place, int n) {
     const json listed = api.call("list", n == 0 ? json::object() : json{{"ctx", place.ctx(n)}});
     const auto& sessions = listed.at("sessions");
     constexpr std::size_t kInFlight = 32;
-    for (const std::string step : {"kill", "wait", "forget"}) {
+    for (const std::string method : {"kill", "wait"}) {
         std::size_t posted = 0;
         for (std::size_t taken = 0; taken < sessions.size();) {
             if (posted < sessions.size() && posted - taken < kInFlight) {
                 json params{{"session", sessions[posted++].at("id")}};
-                if (step == "wait") {
+                if (method == "wait") {
                     params["timeout_ms"] = 30'000;
-                } else if (step == "forget") {
-                    params["forget"] = true;
                 }
-                api.post(step == "wait" ? "wait" : "kill", params);
+                api.post(method, params);
             } else {
                 api.take();
                 ++taken;

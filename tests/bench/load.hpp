@@ -38,6 +38,8 @@ public:
     // Both give the time from exec to the first answer.
     double start();
     double kill_and_start();
+    // Without what it remembers.
+    void start_anew();
     int pid() const { return pid_; }
     double rss_mib() const;
     Api& api() { return *api_; }
@@ -53,7 +55,7 @@ private:
 // `sleep 900` on server N by the API; gives its time.
 double start_session(Api& api, const Place& place, int n);
 void start_sessions(Api& api, const Place& place, int first, int last, int each);
-// Ends the sessions of a server, or of all, and has them forgotten.
+// Ends the sessions of a server, or of all.
 void end_sessions(Api& api, const Place& place, int n = 0);
 // All of them, as many at a time as the daemon lets.
 void connect_servers(Api& api, const Place& place, int first, int last);

@@ -120,8 +120,8 @@ std::string percentiles(const Samples& samples) {
 }  // namespace
 
 void live_masters(Daemon& daemon, const Place& place, Report& report) {
-    // Room that the parts before have used and left would take the masters in.
-    daemon.kill_and_start();
+    // Room that the parts before have used and left would take the masters in, and it remembers their sessions.
+    daemon.start_anew();
     Api& api = daemon.api();
     Series rss{"RSS, MiB", {{0, daemon.rss_mib()}}}, idle{"idle CPU, % of a core", {}};
     int connected = 0;
