@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr const char* kTmuxScreen = "\033[?1049h";
-constexpr int kThroughputRounds = 9, kColdRounds = 9;
+constexpr int kThroughputRounds = 9, kColdRounds = 15;
 constexpr const char* kPrewarmed = "10";  // the one with prewarm = true
 
 }  // namespace
