@@ -62,8 +62,8 @@ std::string text(const StoredConnection& connection) {
                           {"held_back_by", by ? api::write(*by).text : "none"}});
 }
 
-template <typename Stored>
-std::vector<std::string> texts(const std::vector<Stored>& stored) {
+template <typename Rows>
+std::vector<std::string> texts(const Rows& stored) {
     std::vector<std::string> out;
     std::transform(stored.begin(), stored.end(), std::back_inserter(out), [](const auto& it) { return text(it); });
     return out;
@@ -1077,9 +1077,11 @@ TEST_F(RegistryTest, AKillLosesNothingThatWasSaved) {
         const auto found = registry->load().sessions;
         EXPECT_GE(static_cast<int>(found.size()), saved);
         EXPECT_LE(static_cast<int>(found.size()), saved + 1);
-        for (std::size_t i = 0; i < found.size(); ++i) {
-            EXPECT_EQ(found[i].view.id, "sess-" + std::to_string(i));
-            EXPECT_EQ(registry->screen(found[i].view.id).has_value(), i % 3 == 0);
+        int i = 0;
+        for (const StoredSession& each : found) {
+            EXPECT_EQ(each.view.id, "sess-" + std::to_string(i));
+            EXPECT_EQ(registry->screen(each.view.id).has_value(), i % 3 == 0);
+            ++i;
         }
     }
     EXPECT_THAT(log_.take(), IsEmpty());
