@@ -50,8 +50,7 @@ public:
     }
 
 private:
-    // Only the one whose turn it is: with two hundred in line, waking all of them for each slot costs more than a
-    // login.
+    // Only the one whose turn it is: two hundred in line would be woken forty thousand times before all have logged in.
     void wake_next() {
         if (!line_.empty() && used_ < limit_ && !beginning_) {
             line_.front()->notify_all();

@@ -23,7 +23,7 @@ constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
 // With fewer it is not worth the time.
 constexpr int kManyClients = 20;
 
-constexpr int kRecordsAtOnce = 128;
+constexpr std::size_t kRecordsAtOnce = 128;
 
 UniqueFd open_reserve() {
     return UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -117,13 +117,15 @@ void RpcServer::note_gone() {
 // Asio's reactor keeps the record of a descriptor for a later one. Made one by one, they would lie between what else a
 // client has, and each hold a page of it for good.
 void RpcServer::make_records() {
-    if (clients() < records_made_ || !reserve_) {
+    if (clients_.size() < records_made_ || !reserve_) {
         return;
     }
     std::vector<asio::posix::stream_descriptor> made;
     made.reserve(kRecordsAtOnce);
-    for (int i = 0; i < kRecordsAtOnce; ++i) {
-        made.emplace_back(executor_, reserve_.get());  // which epoll does not take: no system call but its refusal
+    asio::error_code error;
+    while (made.size() < kRecordsAtOnce && !error) {
+        made.emplace_back(executor_);
+        made.back().assign(reserve_.get(), error);  // no more than a refusal by epoll, which does not take /dev/null
     }
     for (auto& descriptor : made) {
         (void)descriptor.release();

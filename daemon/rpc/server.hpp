@@ -43,7 +43,7 @@ private:
     UniqueFd reserve_;
     std::list<std::unique_ptr<ClientSession>> clients_;
     int most_clients_ = 0;  // since memory was last given back
-    int records_made_ = 0;
+    std::size_t records_made_ = 0;
     RpcCounters counters_;
     bool stopping_ = false;
     Event stop_;
