@@ -42,9 +42,10 @@ std::string Bench::report() const {
         ratio_row("the same, slow", "slow: cmctl start", "slow" + python, false, 0);
         ratio_row("the same, far", "far: cmctl start", "far" + python, false, 0);
         ratio_row("first start after the daemon's, with `prewarm` / a warm start (share)",
-                  "skel: first start after the daemon's, prewarm, API", "skel: start, API", true, 1.5);
+                  "skel: first start after the daemon's, prewarm, API", "skel: start, API", true, 1.1);
         ratio_row("whole `cmctl start` / `ssh -S ctl host tmux new-session -d`, skel (times faster)",
                   "skel: cmctl start", "skel" + tmux, false, 0);
+        ratio_row("the same, slow", "slow: cmctl start", "slow" + tmux, false, 0);
         ratio_row("whole `cmctl start` / local `tmux new-session -d` (share)", "skel: cmctl start",
                   "skel: local tmux new-session -d", true, 1);
         const std::string attach = ": ssh -S ctl -t host tmux attach";

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <memory>
 #include <stdexcept>
+#include <thread>
+#include <vector>
 
 #include "tests/bench/load.hpp"
 #include "tests/bench/results.hpp"
@@ -49,14 +51,33 @@ double pings_per_second(const Place& place) {
     return kAll / ms_since(began) * 1000;
 }
 
-// Reads what the daemon has told a subscriber, so that none of them is a slow one.
-void drain(const std::vector<std::unique_ptr<Api>>& clients, int subscribed) {
-    char bytes[65536];
-    for (int i = 0; i < subscribed; ++i) {
-        while (recv(clients[static_cast<std::size_t>(i)]->fd(), bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
+// The subscribers, in a thread of their own: woken for what they are told, they read it.
+class Readers {
+public:
+    explicit Readers(const std::vector<std::unique_ptr<Api>>& clients) {
+        for (int i = 0; i < kSubscribed; ++i) {
+            clients[static_cast<std::size_t>(i)]->call("subscribe");
+            polled_.push_back({clients[static_cast<std::size_t>(i)]->fd(), POLLIN, 0});
+        }
+        thread_ = std::jthread([this](const std::stop_token& stop) { read_until(stop); });
+    }
+
+private:
+    void read_until(const std::stop_token& stop) {
+        constexpr int kLookMs = 50;
+        char bytes[65536];
+        while (!stop.stop_requested()) {
+            poll(polled_.data(), polled_.size(), kLookMs);
+            for (const pollfd& each : polled_) {
+                while ((each.revents & POLLIN) != 0 && recv(each.fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
+                }
+            }
         }
     }
-}
+
+    std::vector<pollfd> polled_;
+    std::jthread thread_;
+};
 
 }  // namespace
 
@@ -98,11 +119,6 @@ void many_clients(Daemon& daemon, const Place& place, Report& report) {
             clients.back()->call("ping");
         }
     };
-    const auto subscribe_some = [&] {
-        for (int i = 0; i < kSubscribed; ++i) {
-            clients[static_cast<std::size_t>(i)]->call("subscribe");
-        }
-    };
     // Memory first, and with a start in each round only: the daemon keeps what it knows of sessions.
     start_session(daemon.api(), place, server);
     const double rss_without = daemon.rss_mib();
@@ -110,33 +126,36 @@ void many_clients(Daemon& daemon, const Place& place, Report& report) {
     for (int round = 0; round < kClientRounds; ++round) {
         connect_clients();
         rss_connected = std::max(rss_connected, daemon.rss_mib());
-        subscribe_some();
-        start_session(daemon.api(), place, server);
-        settle(100ms);
-        rss_subscribed = std::max(rss_subscribed, daemon.rss_mib());
+        {
+            const Readers readers(clients);
+            start_session(daemon.api(), place, server);
+            settle(100ms);
+            rss_subscribed = std::max(rss_subscribed, daemon.rss_mib());
+        }
         clients.clear();
         settle(200ms);
         rss_after = daemon.rss_mib();
     }
     // Each time on a server of its own, because tmux gets slower with what it has.
-    const auto starts = [&](Samples& samples, int subscribed, std::chrono::milliseconds pause) {
+    const auto starts = [&](Samples& samples, std::chrono::milliseconds pause) {
         start_session(daemon.api(), place, ++server);
         for (int i = 0; i < kStartsEach; ++i) {
             settle(pause);
-            drain(clients, subscribed);
             samples.ms.push_back(start_session(daemon.api(), place, server));
         }
     };
     Samples without, connected, subscribed, without_behind, subscribed_behind;
     // In turns: the machine slows down with all the sessions.
     for (int round = 0; round < kClientRounds; ++round) {
-        starts(without, 0, 20ms);
-        starts(without_behind, 0, 0ms);
+        starts(without, 20ms);
+        starts(without_behind, 0ms);
         connect_clients();
-        starts(connected, 0, 20ms);
-        subscribe_some();
-        starts(subscribed, kSubscribed, 20ms);
-        starts(subscribed_behind, kSubscribed, 0ms);
+        starts(connected, 20ms);
+        {
+            const Readers readers(clients);
+            starts(subscribed, 20ms);
+            starts(subscribed_behind, 0ms);
+        }
         clients.clear();
         settle(200ms);
     }

@@ -53,6 +53,12 @@ int measure_all(const Place& place, Report& report, const std::string& only) {
         {"die", masters_die},
         {"restart", restart},
     };
+    if (!only.empty() && std::none_of(parts.begin(), parts.end(), [&only](const Part& part) {
+            return only.find(part.name) != std::string::npos;
+        })) {
+        std::cerr << "load: no part is called " << only << "\n";
+        return 2;
+    }
     for (const auto& part : parts) {
         if (!only.empty() && only.find(part.name) == std::string::npos) {
             continue;

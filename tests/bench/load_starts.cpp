@@ -57,8 +57,9 @@ public:
 
     double start() const { return run(dir_, kLocalStart, environment_); }
 
-    // `all` starts by one control client (`tmux -C`), which has `at_once` of them in flight.
-    double start_by_control(int all, int at_once) const {
+    // `all` starts by one control client (`tmux -C`), which has `at_once` of them in flight; piped: and a `cat` that
+    // reads the session's output, as each of ours has.
+    double start_by_control(int all, int at_once, bool piped) const {
         int ends[2] = {-1, -1};
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
             throw std::runtime_error("no socket pair");
@@ -84,9 +85,12 @@ public:
             std::string printed;
             await_replies(ends[0], printed, 1);  // attach-session's own
             const auto began = Clock::now();
-            for (int begun = 0, ended = 0; ended < all;) {
-                const std::string line = joined({"new-session", "-d", "sleep", "900"}) + "\n";
-                if (begun < all && begun - ended < at_once) {
+            const int each = piped ? 2 : 1;  // commands, of which each has an end
+            for (int begun = 0, ended = 0; ended < all * each;) {
+                const std::string name = "by-control-" + std::to_string(begun);
+                const std::string line = "new-session -d -s " + name + " sleep 900" +
+                                         (piped ? " ; pipe-pane -t " + name + ": 'exec cat >/dev/null'" : "") + "\n";
+                if (begun < all && begun - ended / each < at_once) {
                     begun += write(ends[0], line.data(), line.size()) == static_cast<ssize_t>(line.size()) ? 1 : all;
                 } else {
                     ended += await_replies(ends[0], printed, 1);
@@ -238,8 +242,11 @@ void cold_callers(Daemon& daemon, const Place& place, Report& report) {
         place.dir, {"sh", "-c",
                     "seq " + std::to_string(kCallers) + " | xargs -P " + std::to_string(kCallers) + " -I{} " + ssh +
                         " -o ControlMaster=auto -o ControlPersist=60 tmux -L peer new-session -d sleep 900 || true"});
-    report.row("100 `ssh -o ControlMaster=auto host tmux new-session -d` at once: the last has ended; logins",
-               format("%.0f ms; ", theirs) + std::to_string(accepted() - accepted_before));
+    const int logins_of_theirs = accepted() - accepted_before;
+    run(place.dir, {"sh", "-c", ssh + " tmux -L peer list-sessions | wc -l"});
+    report.row("100 `ssh -o ControlMaster=auto host tmux new-session -d` at once: the last has ended; logins; sessions",
+               format("%.0f ms; ", theirs) + std::to_string(logins_of_theirs) + "; " +
+                   std::to_string(std::stoi(contents(place.dir + "/output"))));
     run(place.dir, {"sh", "-c", ssh + " tmux -L peer kill-server; " + ssh + " -O exit; true"});
 }
 
@@ -315,23 +322,26 @@ void starts_in_flight(Daemon& daemon, const Place& place, Report& report) {
         const LocalTmux local(place, "together");
         tmux_together = kSome / local.start_many(kSome, kInFlight) * 1000;
     }
-    const auto by_control = [&](const std::string& name, int at_once) {
+    const auto by_control = [&](const std::string& name, int at_once, bool piped) {
         settle(200ms);
         const LocalTmux local(place, name);
-        return kSome / local.start_by_control(kSome, at_once) * 1000;
+        return kSome / local.start_by_control(kSome, at_once, piped) * 1000;
     };
-    const double control_alone = by_control("control-alone", 1);
-    const double control_together = by_control("control-together", kInFlight);
+    const double control_alone = by_control("control-alone", 1, false);
+    const double control_together = by_control("control-together", kInFlight, false);
+    const double piped_alone = by_control("piped-alone", 1, true);
+    const double piped_together = by_control("piped-together", kInFlight, true);
     report.heading("500 starts on one server, starts per second");
-    const auto three = [](double ours, double processes, double control) {
-        return format("%.0f; ", ours) + format("%.0f; ", processes) + format("%.0f", control);
+    const auto all_of = [](double ours, double processes, double control, double piped) {
+        return format("%.0f; ", ours) + format("%.0f; ", processes) + format("%.0f; ", control) + format("%.0f", piped);
     };
-    const std::string who = "ours; local tmux, a process for each; local tmux, one `tmux -C`";
-    report.row("one in flight: " + who, three(alone, tmux_alone, control_alone));
-    report.row("64 in flight: " + who, three(together, tmux_together, control_together));
+    const std::string who = "ours; local tmux: by processes; by one `tmux -C`; and with a `pipe-pane … cat` for each";
+    report.row("one in flight: " + who, all_of(alone, tmux_alone, control_alone, piped_alone));
+    report.row("64 in flight: " + who, all_of(together, tmux_together, control_together, piped_together));
     report.at_least("ours, 64 in flight / one in flight", "%.2f", together / alone, 3);
-    report.row("local tmux, the same by processes; by one `tmux -C` (what tmux allows)",
-               format("%.2f; ", tmux_together / tmux_alone) + format("%.2f", control_together / control_alone));
+    report.row("the same of local tmux (what tmux allows): by processes; by one `tmux -C`; and with the `cat`s",
+               format("%.2f; ", tmux_together / tmux_alone) + format("%.2f; ", control_together / control_alone) +
+                   format("%.2f", piped_together / piped_alone));
 }
 
 void distance(Daemon& daemon, const Place& place, Report& report) {
