@@ -2,7 +2,8 @@
 # Servers of our own on loopback, for the demo and the benchmark: an sshd, to which every address 127.0.0.N is
 # another server with its own home directory and tmux. Sourced by bash under `set -euo pipefail`.
 #
-#   servers_begin NAME      makes $dir, removed at exit with every process that belongs to it; a clean environment
+#   servers_begin NAME      makes $dir, removed at exit with every process that belongs to it; a clean environment.
+#                           $dir/run leads to a directory in /dev/shm, if there is one
 #   servers_home HOME       a home directory on a server, as a new user has it
 #   servers_start ADDRESS=HOME…   starts the sshd: $port, $dir/ssh_config for ssh -F, $dir/sshd.log
 #                       one for each 16 addresses: sshd dies at its 17th ListenAddress
@@ -10,7 +11,7 @@
 # Nothing of this touches ~/.ssh, ~/.config, port 22 or anybody's tmux.
 
 servers_begin() {
-    sshd_pids=()
+    sshd_pids=() runtime=
     # Short, because a control socket's whole path has to fit into 90 bytes.
     dir=$(mktemp -d "/tmp/cmssh-$1.XXXXXX")
     trap servers_end EXIT
@@ -39,7 +40,7 @@ servers_end() {
         done < <(env -i grep -lasF -- "$dir/" /proc/[0-9]*/environ || true)
         [[ -n $found ]] || break
     done
-    rm -rf "$dir" "$runtime"
+    rm -rf "$dir" ${runtime:+"$runtime"}
 }
 
 servers_home() {
