@@ -276,8 +276,8 @@ asio::awaitable<bool> Connection::restore(StoredConnection stored) {
     while (login != nullptr && login_ == login && !shutting_down_) {
         co_await changed_.wait();
     }
-    const bool found = login != nullptr && login->adopted;
-    co_return found&& has_master() && !shutting_down_;
+    const bool found = login != nullptr && login->adopted && has_master() && !shutting_down_;
+    co_return found;
 }
 
 void Connection::give_up_login() {

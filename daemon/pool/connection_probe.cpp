@@ -57,12 +57,7 @@ asio::awaitable<void> Connection::probe(bool thorough, Instant due) {
         if (*path) {
             rtt_.add(**path);
         }
-        const bool was_degraded = machine_.state() == ConnectionMachine::State::Degraded;
         feed(ConnectionMachine::ProbeAnswered{});
-        // What could not be done meanwhile waits for this, also where the tmux channel has outlived the silence.
-        if (was_degraded && machine_.state() == ConnectionMachine::State::Up && tmux() != nullptr) {
-            services_.observer.on_reachable(*this);
-        }
         co_return;
     }
     ++probes_failed_;

@@ -59,6 +59,7 @@ asio::awaitable<Result<void>> Connection::open_tmux(Instant deadline) {
         services_.observer.on_unreachable(*this);
         reopen_tmux_later();
     };
+    listener.on_answers_again = [this] { services_.observer.on_reachable(*this); };
     tmux_->set_listener(std::move(listener));
     spare_.reached();
     co_return Result<void>();

@@ -14,7 +14,6 @@ namespace cmssh {
 namespace {
 
 constexpr Duration kKillDeadline = std::chrono::seconds(15);
-constexpr Duration kPendingPause = std::chrono::seconds(10);  // while tmux is connected and does not answer
 // A program that has ended is told of within a second or two, by any tmux.
 constexpr Duration kEndingDeadline = std::chrono::seconds(5);
 constexpr int kForegroundGone = 3;  // signal_command's exit code
@@ -127,22 +126,11 @@ api::KillResult Sessions::pending_kill(SessionRecord& record, int signal, const 
         add_signal(record.pending_kill, signal_name(signal));
     }
     registry_.put(record, Durability::Power);
-    // Where tmux is silent for so short that nothing else notices it, nothing else tries again.
-    if (record.connection != nullptr && record.connection->tmux() != nullptr && !shutting_down_) {
-        tasks_.spawn(record.view.id, look_again(ConnectionUse(*record.connection)));
-    }
     api::KillResult result;
     result.session = record.view;
     result.pending = true;
     result.reason = why;
     return result;
-}
-
-asio::awaitable<void> Sessions::look_again(ConnectionUse connection) {
-    co_await stop_.wait_until(clock_.now() + kPendingPause);
-    if (connection->tmux() != nullptr) {
-        scan(*connection, true);
-    }
 }
 
 asio::awaitable<Result<api::KillResult>> Sessions::kill_by_tmux(RecordPtr record, ConnectionUse connection) {

@@ -213,8 +213,6 @@ private:
     void adopt(Connection& connection, const tmux::PaneRow& row);
     asio::awaitable<void> remove_pane(ConnectionUse connection, std::string pane);
     asio::awaitable<void> carry_out_kill(RecordPtr record);
-    // For what is pending, in a while.
-    asio::awaitable<void> look_again(ConnectionUse connection);
     void end(SessionRecord& record, api::SessionState state, std::optional<std::string> reason,
              std::optional<std::string> screen = std::nullopt);
     void end_by_row(SessionRecord& record, const tmux::PaneRow& row, std::int64_t clock_offset_ms,

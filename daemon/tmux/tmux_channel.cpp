@@ -308,6 +308,9 @@ void TmuxChannel::handle_block(tmux::Block block) {
         pending->reply = std::move(block.lines);
     }
     pending->done.notify_all();
+    if (pending->given_up && --overdue_ == 0 && listener_.on_answers_again) {
+        listener_.on_answers_again();
+    }
 }
 
 void TmuxChannel::fail_pending() {
@@ -318,6 +321,7 @@ void TmuxChannel::fail_pending() {
         }
     }
     pending_.clear();
+    overdue_ = 0;
 }
 
 void TmuxChannel::send(std::string_view bytes) {
@@ -420,6 +424,8 @@ asio::awaitable<TmuxChannel::Reply> TmuxChannel::reply_to(std::shared_ptr<Pendin
         in_time = co_await pending->done.wait_until(deadline);
     }
     if (!pending->reply) {
+        pending->given_up = true;
+        ++overdue_;
         co_return not_in_time();
     }
     co_return std::move(*pending->reply);

@@ -26,6 +26,8 @@ public:
     struct Listener {
         std::function<void(const tmux::Notification&)> on_notification;
         std::function<void()> on_closed;  // the channel ended by itself; not after close()
+        // Requests had no answer in time, and all those answers have come after all: what was given up can be done.
+        std::function<void()> on_answers_again;
     };
 
     // TmuxMissing, TmuxFailed (too old, or it does not start; with what the server printed), ChannelRefused, MasterLost
@@ -75,6 +77,7 @@ private:
         bool group = false;
         int blocks_behind = 0;  // that come after the one that is the reply
         bool answered = false;
+        bool given_up = false;  // by its caller, at its deadline
         std::optional<Reply> reply;
         Event done;
     };
@@ -116,6 +119,7 @@ private:
     bool open_ = true;
     bool started_ = false;  // the start-up commands were answered
     bool closing_ = false;
+    std::size_t overdue_ = 0;  // of pending_: given up
     Event start_answered_;
     Event write_wanted_;
     TaskGroup tasks_;

@@ -84,12 +84,8 @@ public:
         const std::string messages = file + ".messages", target = std::to_string(pid);
         std::ofstream(messages).close();
         std::ofstream(file).close();
-        Words words{"strace", "-f", "-ttt", "-o", file, "-p", target};
-        std::vector<char*> argv;
-        for (auto& word : words) {
-            argv.push_back(word.data());
-        }
-        argv.push_back(nullptr);
+        const Words words{"strace", "-f", "-ttt", "-o", file, "-p", target};
+        const std::vector<char*> argv = pointers_to(words);
         posix_spawn_file_actions_t actions;
         posix_spawn_file_actions_init(&actions);
         posix_spawn_file_actions_addopen(&actions, 2, messages.c_str(), O_WRONLY | O_TRUNC, 0600);

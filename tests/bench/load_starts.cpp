@@ -64,40 +64,30 @@ public:
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
             throw std::runtime_error("no socket pair");
         }
-        const Words words = local_tmux({"-C", "attach-session", "-t", "keeper"});
-        std::vector<char*> argv;
-        for (const auto& word : words) {
-            argv.push_back(const_cast<char*>(word.c_str()));
-        }
-        argv.push_back(nullptr);
         posix_spawn_file_actions_t actions;
         posix_spawn_file_actions_init(&actions);
         posix_spawn_file_actions_adddup2(&actions, ends[1], 0);
         posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-        setenv("TMUX_TMPDIR", sockets_.c_str(), 1);
-        pid_t pid = 0;
-        const int error = posix_spawnp(&pid, "tmux", &actions, nullptr, argv.data(), environ);
-        unsetenv("TMUX_TMPDIR");
+        const pid_t pid = spawn(local_tmux({"-C", "attach-session", "-t", "keeper"}), &actions);
         posix_spawn_file_actions_destroy(&actions);
         close(ends[1]);
-        double took = 0;
-        if (error == 0) {
-            std::string printed;
-            await_replies(ends[0], printed, 1);  // attach-session's own
-            const auto began = Clock::now();
-            const int each = piped ? 2 : 1;  // commands, of which each has an end
-            for (int begun = 0, ended = 0; ended < all * each;) {
-                const std::string name = "by-control-" + std::to_string(begun);
-                const std::string line = "new-session -d -s " + name + " sleep 900" +
-                                         (piped ? " ; pipe-pane -t " + name + ": 'exec cat >/dev/null'" : "") + "\n";
-                if (begun < all && begun - ended / each < at_once) {
-                    begun += write(ends[0], line.data(), line.size()) == static_cast<ssize_t>(line.size()) ? 1 : all;
-                } else {
-                    ended += await_replies(ends[0], printed, 1);
-                }
+        std::string printed;
+        await_replies(ends[0], printed, 1);  // attach-session's own
+        const int each = piped ? 2 : 1;      // commands, of which each has an end
+        const auto began = Clock::now();
+        for (int begun = 0, ended = 0; ended < all * each;) {
+            if (begun == all || begun - ended / each == at_once) {
+                ended += await_replies(ends[0], printed, 1);
+                continue;
             }
-            took = ms_since(began);
+            const std::string name = "by-control-" + std::to_string(begun++);
+            const std::string line = "new-session -d -s " + name + " sleep 900" +
+                                     (piped ? " ; pipe-pane -t " + name + ": 'exec cat >/dev/null'" : "") + "\n";
+            if (write(ends[0], line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
+                throw std::runtime_error("a local tmux does not take commands");
+            }
         }
+        const double took = ms_since(began);
         close(ends[0]);
         waitpid(pid, nullptr, 0);
         return took;
@@ -105,31 +95,32 @@ public:
 
     // `all` starts, `at_once` processes at a time.
     double start_many(int all, int at_once) const {
-        setenv("TMUX_TMPDIR", sockets_.c_str(), 1);
-        std::vector<char*> argv;
-        for (const auto& word : kLocalStart) {
-            argv.push_back(const_cast<char*>(word.c_str()));
-        }
-        argv.push_back(nullptr);
         const auto began = Clock::now();
         for (int begun = 0, ended = 0; ended < all;) {
             if (begun < all && begun - ended < at_once) {
-                pid_t pid = 0;
-                if (posix_spawnp(&pid, "tmux", nullptr, nullptr, argv.data(), environ) != 0) {
-                    throw std::runtime_error("tmux does not start");
-                }
-                started_.push_back(pid);
+                started_.push_back(spawn(kLocalStart, nullptr));
                 ++begun;
             } else {
                 end_one();
                 ++ended;
             }
         }
-        unsetenv("TMUX_TMPDIR");
         return ms_since(began);
     }
 
 private:
+    pid_t spawn(const Words& words, const posix_spawn_file_actions_t* actions) const {
+        const std::vector<char*> argv = pointers_to(words);
+        pid_t pid = 0;
+        setenv("TMUX_TMPDIR", sockets_.c_str(), 1);
+        const int error = posix_spawnp(&pid, argv[0], actions, nullptr, argv.data(), environ);
+        unsetenv("TMUX_TMPDIR");
+        if (error != 0) {
+            throw std::runtime_error("tmux does not start");
+        }
+        return pid;
+    }
+
     // Some ends of commands, at least as many; how many.
     static int await_replies(int fd, std::string& printed, int at_least) {
         int found = 0;

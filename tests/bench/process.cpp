@@ -43,12 +43,17 @@ std::string contents(const std::string& file) {
     return text.str();
 }
 
-double run(const std::string& dir, const Words& words, const Words& extra_environment) {
-    std::vector<char*> argv;
+std::vector<char*> pointers_to(const Words& words) {
+    std::vector<char*> pointers;
     for (const auto& word : words) {
-        argv.push_back(const_cast<char*>(word.c_str()));
+        pointers.push_back(const_cast<char*>(word.c_str()));
     }
-    argv.push_back(nullptr);
+    pointers.push_back(nullptr);
+    return pointers;
+}
+
+double run(const std::string& dir, const Words& words, const Words& extra_environment) {
+    const std::vector<char*> argv = pointers_to(words);
     std::vector<char*> environment;
     for (const auto& entry : extra_environment) {
         environment.push_back(const_cast<char*>(entry.c_str()));
@@ -88,11 +93,7 @@ double run(const std::string& dir, const Words& words, const Words& extra_enviro
 }
 
 double run_on_terminal(const Words& words, const std::string& text) {
-    std::vector<char*> argv;
-    for (const auto& word : words) {
-        argv.push_back(const_cast<char*>(word.c_str()));
-    }
-    argv.push_back(nullptr);
+    const std::vector<char*> argv = pointers_to(words);
     const winsize size{24, 80, 0, 0};
     int terminal = -1;
     const auto began = Clock::now();

@@ -19,6 +19,8 @@ void settle(std::chrono::milliseconds pause = std::chrono::milliseconds(60));
 
 std::string joined(const Words& words);
 std::string contents(const std::string& file);
+// As exec wants them, with the null at the end; they lead into the words.
+std::vector<char*> pointers_to(const Words& words);
 
 // Runs a program to its end and gives its time; its output goes to the file `dir`/output, looked at only where the
 // program failed.

@@ -267,6 +267,19 @@ TEST_F(FastHealth, ATmuxThatDoesNotAnswerIsShown) {
     EXPECT_TRUE(world.becomes(session, "running"));
 }
 
+// For so short that no probe notices it.
+TEST_F(Health, AKillThatATmuxDidNotAnswerIsCarriedOutOnceItDoes) {
+    bring_up();
+    const pid_t tmux = std::stoi(world.tmux(1, {"display-message", "-p", "#{pid}"}).output);
+    ASSERT_EQ(::kill(tmux, SIGSTOP), 0);
+    const Json killed = world.rpc().call("kill", {{"session", session}});
+    EXPECT_EQ(killed.at("pending"), true);
+    EXPECT_EQ(world.connection(key).at("state"), "up");
+    ASSERT_EQ(::kill(tmux, SIGCONT), 0);
+    EXPECT_TRUE(world.becomes(session, "killed"));
+    EXPECT_EQ(world.tmux_sessions(1), Words{});
+}
+
 TEST_F(Health, ADisconnectDuringTheBackoffEndsIt) {
     bring_up();
     world.sshd.stop();

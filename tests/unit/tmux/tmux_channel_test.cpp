@@ -77,6 +77,25 @@ TEST_F(TmuxChannelTest, GroupWithoutAnAnswerTimesOut) {
     EXPECT_EQ(group->error().kind, ErrorKind::Timeout);
 }
 
+TEST_F(TmuxChannelTest, TellsOnceThatAllWhatWasGivenUpHasBeenAnswered) {
+    int told = 0;
+    channel_->set_listener({.on_notification = {}, .on_closed = {}, .on_answers_again = [&told] { ++told; }});
+    EXPECT_TRUE(loop_.run(channel_->round_trip(loop_.now() + 1s)));
+    EXPECT_EQ(told, 0) << "nothing was given up";
+    master_->cut_path();
+    const auto one = loop_.start(channel_->request("one", loop_.now() + 1s));
+    const auto other = loop_.start(channel_->request("other", loop_.now() + 2s));
+    const auto patient = loop_.start(channel_->request("patient", loop_.now() + 1h));
+    loop_.advance(2s);
+    ASSERT_TRUE(one.done() && other.done());
+    EXPECT_EQ(told, 0);
+    master_->join_path();
+    loop_.run_ready();
+    ASSERT_TRUE(patient.done());
+    EXPECT_TRUE(*patient);
+    EXPECT_EQ(told, 1);
+}
+
 TEST_F(TmuxChannelTest, GroupIsLostWithItsChannel) {
     master_->tmux_answers["group"] = {{}, {}};
     const auto group = loop_.start(channel_->request_group("group", loop_.now() + 1h));
