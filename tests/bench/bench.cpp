@@ -5,7 +5,6 @@
 #include <fstream>
 #include <iostream>
 #include <stdexcept>
-#include <thread>
 #include <utility>
 
 #include "tests/bench/native_check.hpp"
@@ -303,7 +302,7 @@ void Bench::ten_masters() {
     masters_ = stats.at("total_connections").get<int>();
     const int pid = stats.at("daemon").at("pid").get<int>();
     const double before = cpu_ms(pid);
-    std::this_thread::sleep_for(10s);
+    settle(10s);
     idle_cpu_ms_ = cpu_ms(pid) - before;
     rss_mib_ = proc_field("/proc/" + std::to_string(pid) + "/status", "VmRSS:") / 1024;
     for (const auto& connection : stats.at("connections")) {

@@ -11,7 +11,6 @@
 #include <set>
 #include <sstream>
 #include <stdexcept>
-#include <thread>
 
 #include "tests/bench/load.hpp"
 #include "tests/bench/plot.hpp"
@@ -108,7 +107,7 @@ private:
 double idle_share(const Daemon& daemon, std::chrono::seconds time) {
     const double before = cpu_ms(daemon.pid());
     const auto began = Clock::now();
-    std::this_thread::sleep_for(time);
+    settle(time);
     return (cpu_ms(daemon.pid()) - before) / ms_since(began) * 100;
 }
 
